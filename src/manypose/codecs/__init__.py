@@ -1,0 +1,1 @@
+"""People <-> maps: making targets and decoding side by side."""

@@ -1,0 +1,170 @@
+"""Peaks of heatmaps: all joints at once, on the network's own grid, to a small fraction of a cell.
+
+A summit is a cell, or a plateau of cells, that nothing around it exceeds; the border counts. Its place comes from a
+Gaussian fitted to the logarithm of the nine cells around it, each weighted by how far it can be trusted, so no map is
+enlarged. Cells beyond the border and saturated ones take no part, and where too little is left (the corner of the
+map, the middle of a plateau) a weak prior on the width of the Gaussian decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Index = NDArray[np.intp]
+
+SATURATION = 1 - 1e-3  # cells from here on may have been cut, so they say nothing about the shape
+FAINT = 0.02  # cells below this share of the summit are noise, or where a target Gaussian was cut off
+EXPECTED_SIGMA = 0.9  # cells; targets have 0.875 (7 px at stride 8), networks answer a little broader
+CURVATURE_SPREAD = 0.25  # standard deviation of the curvature around the one that EXPECTED_SIGMA has
+ROUNDNESS = 0.1  # standard deviation of the difference between the curvatures along x and y
+NOISE = 0.02  # standard deviation of a heatmap's noise, against which the prior is weighed
+OUTSIDE = -1.0  # what stands beyond the border of a map
+FARTHEST = 0.75  # cells; a summit's place is never moved farther from its cell
+
+_PAD = 2
+_ROWS, _COLUMNS = (axis.reshape(-1, 1) for axis in np.mgrid[-_PAD : _PAD + 1, -_PAD : _PAD + 1])
+_CENTRE = len(_ROWS) // 2
+_RING = np.maximum(np.abs(_ROWS), np.abs(_COLUMNS))
+_TOWARDS_CENTRE = (_CENTRE + 5 * (_ROWS - np.sign(_ROWS)) + _COLUMNS - np.sign(_COLUMNS)).ravel()
+_TERMS = np.hstack([np.ones((25, 1)), _COLUMNS, _ROWS, -(_COLUMNS**2), -(_ROWS**2)])
+_PRODUCTS = (_TERMS[:, :, None] * _TERMS[:, None, :]).reshape(25, 25)
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Candidates for joints, ordered by joint.
+
+    joints  (n,) intp, index of the joint, ascending
+    x, y    (n,) float32, place in cells; the centre of the first cell is 0
+    scores  (n,) float32, height of the fitted peak, 0..1
+    starts  (K + 1,) intp; the peaks of joint k are starts[k] : starts[k + 1]
+    """
+
+    joints: Index
+    x: Array
+    y: Array
+    scores: Array
+    starts: Index
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+
+def find_peaks(heatmaps: Array, *, threshold: float, limit: int = 256) -> Peaks:
+    """The peaks of heatmaps (K, h, w) float32 that rise above `threshold`, at most the `limit` highest of each joint.
+
+    Equal neighbours (a joint midway between two cells, a map cut at 1) give one peak in their middle; a terrace on the
+    slope of a higher peak gives none. The heatmaps must be finite.
+    """
+    joints, height, width = heatmaps.shape
+    padded = np.full((joints, height + 2 * _PAD, width + 2 * _PAD), OUTSIDE, np.float32)
+    padded[:, _PAD:-_PAD, _PAD:-_PAD] = heatmaps
+    stride = width + 2 * _PAD
+    cells = _find_summits(padded.reshape(-1, stride), threshold)
+    windows = padded.reshape(-1).take(cells + (_ROWS * stride + _COLUMNS))
+    moved_x, moved_y, scores = _fit_gaussians(windows)
+    joint, inside = np.divmod(cells, (height + 2 * _PAD) * stride)
+    row, column = np.divmod(inside, stride)
+    kept = _highest(joint, scores, limit)
+    return Peaks(
+        joints=joint[kept],
+        x=(column - _PAD + moved_x).astype(np.float32)[kept],
+        y=(row - _PAD + moved_y).astype(np.float32)[kept],
+        scores=scores.astype(np.float32)[kept],
+        starts=np.searchsorted(joint[kept], np.arange(joints + 1)),
+    )
+
+
+def _find_summits(stack: Array, threshold: float) -> Index:
+    """Flat indices, ascending, of one cell for each summit of maps that stand on each other with a margin around."""
+    if stack.max() > SATURATION:
+        stack = np.minimum(stack, np.float32(SATURATION))  # ripples on top of a saturated plateau are no summits
+    summits = stack == cv2.dilate(stack, np.ones((3, 3), np.uint8))
+    summits &= stack > threshold
+    cells = np.flatnonzero(summits)
+    flat, stride = stack.reshape(-1), stack.shape[1]
+    neighbours = cells[:, None] + np.array([-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1])
+    tied = flat.take(neighbours) == flat.take(cells)[:, None]
+    if not tied.any():
+        return cells
+    terrace = (tied & ~summits.reshape(-1).take(neighbours)).any(axis=1)
+    return _middles_of_plateaus(summits, cells, terrace)
+
+
+def _middles_of_plateaus(summits: NDArray[np.bool_], cells: Index, terrace: NDArray[np.bool_]) -> Index:
+    """One of `cells` for each connected group of `summits`, the nearest to its middle; none where one is a terrace."""
+    count, labels = cv2.connectedComponents(summits.view(np.uint8), connectivity=8)
+    label = labels.reshape(-1)[cells].astype(np.intp)
+    refused = np.bincount(label, terrace, count) > 0
+    row, column = np.divmod(cells, summits.shape[1])
+    size = np.maximum(np.bincount(label, minlength=count), 1)
+    away_y = row - (np.bincount(label, row, count) / size)[label]
+    away_x = column - (np.bincount(label, column, count) / size)[label]
+    order = np.lexsort((cells, away_x**2 + away_y**2, label))
+    first = order[np.diff(label[order], prepend=-1) > 0]
+    return np.sort(cells[first[~refused[label[first]]]])
+
+
+def _fit_gaussians(windows: Array) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Offsets x, y in cells from the middle of windows (25, n) and the heights of the Gaussians fitted there.
+
+    Weighted least squares on ln(value) = a + b x + c y - p x^2 - q y^2; the weight of a cell is its value squared,
+    since equal noise on a value v is noise / v on its logarithm. p and q have a Gaussian prior each and are drawn
+    together, b and c are weakly drawn to 0, which decides only what the cells leave open.
+    """
+    summit = windows[_CENTRE].astype(np.float64)
+    relative = windows / summit
+    saturated = windows >= SATURATION
+    cut = ((saturated | (windows == OUTSIDE)) & (_RING <= 1)).any(axis=0)
+    falling = windows <= windows[_TOWARDS_CENTRE]
+    usable = (relative > FAINT) & ~saturated & ((_RING <= 1) | (cut & falling))
+    weights = np.where(usable, relative, 0) ** 2
+    logarithms = np.log(np.maximum(relative, FAINT))
+
+    prior = (NOISE / summit) ** 2
+    curvature = prior / CURVATURE_SPREAD**2
+    together = prior / ROUNDNESS**2
+    equations = np.empty((5, 6, len(summit)))
+    equations[:, :5] = (_PRODUCTS.T @ weights).reshape(5, 5, -1)
+    equations[:, 5] = _TERMS.T @ (weights * logarithms)
+    equations[0, 0] += 1e-6
+    for k in (1, 2):
+        equations[k, k] += prior + 1e-6
+    for k in (3, 4):
+        equations[k, k] += curvature + together
+        equations[k, 7 - k] -= together
+        equations[k, 5] += curvature / (2 * EXPECTED_SIGMA**2)
+    a, b, c, p, q = _solve(equations)
+    p, q = np.maximum(p, 0.05), np.maximum(q, 0.05)
+    x = np.clip(b / (2 * p), -FARTHEST, FARTHEST)
+    y = np.clip(c / (2 * q), -FARTHEST, FARTHEST)
+    rise = np.clip(a + x * (b - p * x) + y * (c - q * y), 0, 0.4)
+    return x, y, np.clip(summit * np.exp(rise), 0, 1)
+
+
+def _solve(equations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Solutions (m, n) of n positive definite systems (m, m + 1, n), each with its right side last; destroys them.
+
+    Gauss and Jordan's elimination for all systems at once: a quarter of the time of `np.linalg.solve`, which takes
+    small systems one by one.
+    """
+    for k in range(len(equations)):
+        equations[k] /= equations[k, k].copy()
+        for other in range(len(equations)):
+            if other != k:
+                equations[other, k:] -= equations[other, k].copy() * equations[k, k:]
+    return equations[:, -1]
+
+
+def _highest(joint: Index, scores: NDArray[np.float64], limit: int) -> Index | slice:
+    """Rows, in order, of the `limit` highest scores of each joint."""
+    if len(joint) <= limit or np.bincount(joint).max() <= limit:
+        return slice(None)
+    order = np.lexsort((-scores, joint))
+    first = np.searchsorted(joint, joint[order])
+    return np.sort(order[np.arange(len(order)) - first < limit])

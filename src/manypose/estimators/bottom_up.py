@@ -1,0 +1,220 @@
+"""BottomUp: a picture of any size in, the people in it out, found by one network for everybody at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from manypose import geometry, images
+from manypose.errors import ManyposeError
+from manypose.model import Model
+from manypose.people import People
+
+Array = NDArray[np.float32]
+Picture = NDArray[np.uint8]
+GREY = 128  # what a picture is padded with; 0 after the usual normalisation
+LARGEST_INPUT = 40_000_000  # pixels of one prepared picture; a scale by mistake must not take all memory
+
+
+@dataclass(frozen=True)
+class BottomUpOptions:
+    """How pictures are shown to the network.
+
+    At most one of `long_side` (pixels) and `scale` (of the picture) sets the size; without either it is the one at which
+    the model does best. `scales` are multiples of that size whose maps are averaged, `flip` adds the mirrored picture
+    to each. `threshold` is the least score of a person, None for the model's own.
+    """
+
+    long_side: int | None = None
+    scale: float | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.long_side is not None and self.scale is not None:
+            raise ManyposeError("long_side and scale are two ways to set one size: give only one of them")
+        if (self.long_side is not None and self.long_side < 1) or (self.scale is not None and not self.scale > 0):
+            raise ManyposeError("long_side and scale must be positive")
+        if not self.scales or not all(scale > 0 for scale in self.scales):
+            raise ManyposeError(f"scales are {self.scales}, expected one or more positive numbers")
+
+
+@dataclass(frozen=True, eq=False)
+class PictureMaps:
+    """The maps of one picture: heatmaps (K + 1, h, w), fields (2L, h, w), and the affine from the picture to their
+    network input, whose pixel stride * i + (stride - 1) / 2 is cell i."""
+
+    heatmaps: Array
+    fields: Array
+    affine: NDArray[np.float64]
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """One way in which the network sees a picture: scaled, padded, perhaps mirrored."""
+
+    picture: Picture
+    affine: NDArray[np.float64]
+    size: tuple[int, int]  # of the content, without the padding
+    mirrored: bool
+
+
+@dataclass
+class StageTimes:
+    """Seconds that the stages took, added up."""
+
+    prepare: float = 0.0
+    network: float = 0.0
+    decode: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class BottomUp:
+    """Finds people in pictures with a bottom-up model.
+
+    Call it with a picture (path, bytes, PIL image or array), or use `batch` for several. `times` adds up what the
+    stages took.
+    """
+
+    model: Model
+    options: BottomUpOptions = BottomUpOptions()
+    times: StageTimes = field(default_factory=StageTimes)
+
+    def __call__(self, image: Any) -> People:
+        """The people in a picture, in its own pixels; raises `ImageError` when it cannot be opened."""
+        return self.batch([image])[0]
+
+    def batch(self, pictures: Sequence[Any]) -> list[People]:
+        """The people of several pictures, which may differ in size; those of one size run together."""
+        return [self.decode(maps) for maps in self.maps(pictures)]
+
+    def decode(self, maps: PictureMaps) -> People:
+        """The people in the maps of a picture, in pixels of that picture."""
+        started = time.perf_counter()
+        people = self.model.codec.decode(maps.heatmaps, maps.fields)
+        if self.options.threshold is not None:
+            people = people[people.person_scores >= self.options.threshold]
+        people = people.transform(geometry.invert_affine(maps.affine), maps.image_size)
+        people = _within(people, maps.image_size)
+        self.times.decode += time.perf_counter() - started
+        return people
+
+    def maps(self, pictures: Iterable[Any]) -> list[PictureMaps]:
+        """The network's maps of pictures, averaged over the views of each."""
+        opened = [images.open_image(picture) for picture in pictures]
+        started = time.perf_counter()
+        views = [self._views(picture) for picture in opened]
+        self.times.prepare += time.perf_counter() - started
+        results = self._run([view for group in views for view in group])
+        gathered = []
+        for picture, group in zip(opened, views, strict=True):
+            own, results = results[: len(group)], results[len(group) :]
+            heatmaps, fields = self._average(group, own)
+            gathered.append(PictureMaps(heatmaps, fields, group[0].affine, (picture.shape[1], picture.shape[0])))
+        return gathered
+
+    def _views(self, picture: Picture) -> list[_View]:
+        height, width = picture.shape[:2]
+        base = self.options.scale
+        if base is None:
+            base = (self.options.long_side or self.model.metadata.input.long_side) / max(height, width)
+        views = []
+        for scale in self.options.scales:
+            shown, affine = images.fit(
+                picture,
+                scale=base * scale,
+                stride=self.model.metadata.input.stride,
+                fill=GREY,
+                max_pixels=LARGEST_INPUT,
+            )
+            # The size without padding, from where the affine takes the last pixel.
+            size = tuple(round(float(affine[i, i] * (width, height)[i])) for i in (0, 1))
+            views.append(_View(shown, affine, (size[0], size[1]), mirrored=False))
+            if self.options.flip:
+                views.append(_mirror(views[-1]))
+        return views
+
+    def _run(self, views: list[_View]) -> list[tuple[Array, Array]]:
+        """Heatmaps and fields of each view; views of one size run as one batch."""
+        results: list[tuple[Array, Array]] = [(np.empty(0, np.float32),) * 2] * len(views)
+        sizes = defaultdict(list)
+        for i, view in enumerate(views):
+            sizes[view.picture.shape].append(i)
+        for rows in sizes.values():
+            started = time.perf_counter()
+            batch = self.model.prepare([views[i].picture for i in rows])
+            prepared = time.perf_counter()
+            maps = self.model.run(batch)
+            self.times.prepare += prepared - started
+            self.times.network += time.perf_counter() - prepared
+            for k, i in enumerate(rows):
+                results[i] = (maps["heatmaps"][k], maps["fields"][k])
+        return results
+
+    def _average(self, views: list[_View], maps: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+        """The mean of the maps of all views, on the grid of the first one and without its padding."""
+        stride = self.model.codec.stride
+        grid = (-(-views[0].size[0] // stride), -(-views[0].size[1] // stride))
+        if len(views) == 1:
+            return tuple(m[:, : grid[1], : grid[0]] for m in maps[0])  # type: ignore[return-value]
+        totals = [np.zeros((len(m), grid[1], grid[0]), np.float32) for m in maps[0]]
+        for view, (heatmaps, fields) in zip(views, maps, strict=True):
+            if view.mirrored:
+                heatmaps, fields = _swap_sides(heatmaps, fields, self.model)
+            affine = _between_grids(views[0].affine, view.affine, stride)
+            for total, own in zip(totals, (heatmaps, fields), strict=True):
+                total += _sample(own, affine, grid) / np.float32(len(views))
+        return totals[0], totals[1]
+
+
+def _mirror(view: _View) -> _View:
+    """The view of the mirrored picture; the padding stays at the right."""
+    width = view.size[0]
+    shown = view.picture.copy()
+    shown[:, :width] = view.picture[:, :width][:, ::-1]
+    affine = view.affine.copy()
+    affine[0] = -affine[0]
+    affine[0, 2] += width - 1
+    return _View(shown, affine, view.size, mirrored=True)
+
+
+def _swap_sides(heatmaps: Array, fields: Array, model: Model) -> tuple[Array, Array]:
+    """Channels of a mirrored picture renamed, and its fields' x turned round; the columns stay mirrored."""
+    skeleton = model.skeleton
+    order = [*skeleton.flip.tolist(), *range(len(skeleton), len(heatmaps))]
+    channels, signs = skeleton.field_flip
+    return heatmaps[order], fields[channels] * signs[:, None, None]
+
+
+def _between_grids(
+    base: NDArray[np.float64], other: NDArray[np.float64], stride: int
+) -> NDArray[np.float64]:
+    """Affine from the cells of one view's maps to those of another's."""
+    inverse = geometry.invert_affine(base)
+    linear = other[:, :2] @ inverse[:, :2]
+    offset = other[:, :2] @ inverse[:, 2] + other[:, 2]
+    half = (stride - 1) / 2
+    return np.column_stack([linear, (linear @ [half, half] + offset - half) / stride])
+
+
+def _sample(maps: Array, affine: NDArray[np.float64], grid: tuple[int, int]) -> Array:
+    """Maps (C, h, w) read at the places that `affine` gives for the cells of `grid` (w, h), linearly."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.stack([cv2.warpAffine(m, affine, grid, flags=flags, borderMode=cv2.BORDER_REPLICATE) for m in maps])
+
+
+def _within(people: People, size: tuple[int, int]) -> People:
+    """The same people with joints and boxes moved to the border where they lie just outside of the picture."""
+    limit = np.array(size, np.float32) - 1
+    keypoints = np.clip(people.keypoints, 0, limit)
+    return dataclasses.replace(people, keypoints=keypoints, boxes=geometry.keypoint_boxes(keypoints))

@@ -1,0 +1,110 @@
+"""Runs an estimator over a labelled set and measures what it found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manypose import __version__, images
+from manypose.errors import OutputError
+from manypose.estimators.bottom_up import BottomUp
+from manypose.evaluation.coco_ap import keypoint_average_precision
+from manypose.evaluation.pck import pck
+from manypose.evaluation.truth import read_truth
+from manypose.files import picture_place, read_member, write_bytes
+from manypose.formats import coco
+from manypose.people import People
+from manypose.skeleton import load_skeleton, skeleton_names, skeleton_of_joints
+
+TORSO = {"left_shoulder", "right_shoulder", "left_hip", "right_hip"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured (figures by name) and how; `results` are the rows of a COCO results file."""
+
+    figures: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    results: list[dict[str, Any]]
+
+    def write(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Write `results.json` (COCO results) and `metrics.json` (figures and provenance) into a folder.
+
+        Raises `OutputError` when one of them is there already.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be made: {error.strerror}") from None
+        metrics = {"figures": self.figures, "provenance": self.provenance}
+        for name, content in (("metrics.json", metrics), ("results.json", self.results)):
+            text = json.dumps(content, indent=1 if name == "metrics.json" else None)
+            write_bytes(folder / name, (text + "\n").encode(), overwrite=overwrite)
+
+
+def evaluate(
+    estimator: BottomUp, file: Path, *, limit: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> Evaluation:
+    """Measure an estimator on a COCO-style keypoint file, or on its first `limit` pictures.
+
+    `average_precision` is measured where the file's joints are those of a skeleton of ours that has OKS sigmas, `pck`
+    (at 0.2 of the torso) where it has shoulders and hips. `progress` is called with the number of pictures done and of all.
+
+    Raises `DataError` for a file that cannot be measured against, `ImageError` for a picture that cannot be opened.
+    """
+    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    truth = read_truth(file if content is None else content)
+    rows = list(content["images"] if content else [])[:limit]
+    ids = [row["id"] for row in rows]
+    people: dict[Any, People] = {}
+    for done, row in enumerate(rows):
+        data = read_member(picture_place(file, row), row["file_name"])
+        people[row["id"]] = estimator(images.open_image(data, name=row["file_name"]))
+        if progress:
+            progress(done + 1, len(rows))
+    results = _to_results(people, truth.joints, truth.category_ids[0])
+    figures: dict[str, Any] = {"people_found": sum(map(len, people.values()))}
+    judge = next((s for s in map(load_skeleton, skeleton_names()) if s.joints == truth.joints and s.sigmas), None)
+    if judge:
+        figures["average_precision"] = keypoint_average_precision(content, results, skeleton=judge, image_ids=ids)
+    if set(truth.joints) >= TORSO:
+        figures["pck"] = pck(content, people, image_ids=ids)
+    return Evaluation(figures, _provenance(estimator, file, len(ids)), results)
+
+
+def _to_results(people: Mapping[Any, People], joints: tuple[str, ...], category: Any) -> list[dict[str, Any]]:
+    """COCO result rows with the joints of the truth, by name."""
+    shipped = (s for s in map(load_skeleton, skeleton_names()) if s.joints == joints)
+    target = next(shipped, None) or skeleton_of_joints(joints)
+    return [
+        row
+        for image_id, found in people.items()
+        for row in coco.to_results(found.to(target), image_id, category_id=category, skeleton=target)
+    ]
+
+
+def _provenance(estimator: BottomUp, file: Path, pictures: int) -> dict[str, Any]:
+    options = estimator.options
+    return {
+        "model": estimator.model.metadata.name,
+        "model_sha256": estimator.model.sha256,
+        "device": estimator.model.device,
+        "data": file.name,
+        "data_sha256": _sha256(file),
+        "pictures": pictures,
+        "long_side": options.long_side or (None if options.scale else estimator.model.metadata.input.long_side),
+        "scale": options.scale,
+        "scales": list(options.scales),
+        "flip": options.flip,
+        "threshold": options.threshold,
+        "manypose": __version__,
+    }
+
+
+def _sha256(file: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(file.read_bytes()).hexdigest()

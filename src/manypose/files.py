@@ -1,0 +1,72 @@
+"""Files written so that nobody ever sees half of one and nobody's is overwritten unasked; files read out of zip files."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from manypose.errors import DataError, OutputError
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = False) -> None:
+    """Write a file in one step: under another name first, then renamed.
+
+    Raises `OutputError` when the file exists and `overwrite` is false, when its folder is not there, or when the disk
+    refuses it; whatever happens, no half-written file is left.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give the name of a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: the file exists; choose another name, or allow overwriting")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+        _rename(temporary, path, overwrite=overwrite)
+    except FileExistsError:
+        raise OutputError(f"{path}: somebody else has just written that file; choose another name") from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _rename(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    if overwrite:
+        os.replace(temporary, path)
+        return
+    try:
+        os.link(temporary, path)  # unlike a rename, it fails where a file has appeared meanwhile
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        os.replace(temporary, path)
+
+
+def read_member(place: Path, name: str) -> bytes:
+    """A file of a folder or of a zip file; raises `DataError` when it cannot be had."""
+    try:
+        return (place / name).read_bytes() if place.is_dir() else _open_zip(place).read(name)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{place}: cannot read {name}: {error}") from None
+
+
+@functools.cache
+def _open_zip(place: Path) -> zipfile.ZipFile:
+    # Opened once in each process: loaders fork before the first picture is read, so no handle is shared.
+    return zipfile.ZipFile(place)
+
+
+def picture_place(file: Path, image: Mapping[str, Any]) -> Path:
+    """Where the picture of an `images` row of a COCO-style file lies: its `zip`, or the file's folder or `images`."""
+    if "zip" in image:
+        return file.parent / str(image["zip"])
+    return file.parent / "images" if (file.parent / "images").is_dir() else file.parent

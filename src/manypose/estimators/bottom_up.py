@@ -46,6 +46,8 @@ class BottomUpOptions:
             raise ManyposeError("long_side and scale must be positive")
         if not self.scales or not all(scale > 0 for scale in self.scales):
             raise ManyposeError(f"scales are {self.scales}, expected one or more positive numbers")
+        if self.threshold is not None and np.isnan(self.threshold):
+            raise ManyposeError("threshold is nan, expected a number: the least score of a person")
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,14 +180,11 @@ class BottomUp:
 
 
 def _mirror(view: _View) -> _View:
-    """The view of the mirrored picture; the padding stays at the right."""
-    width = view.size[0]
-    shown = view.picture.copy()
-    shown[:, :width] = view.picture[:, :width][:, ::-1]
+    """The mirror image of a view, padding and all: so its cells are those of the view, and averaging blurs nothing."""
     affine = view.affine.copy()
     affine[0] = -affine[0]
-    affine[0, 2] += width - 1
-    return _View(shown, affine, view.size, mirrored=True)
+    affine[0, 2] += view.picture.shape[1] - 1
+    return _View(np.ascontiguousarray(view.picture[:, ::-1]), affine, view.size, mirrored=True)
 
 
 def _swap_sides(heatmaps: Array, fields: Array, model: Model) -> tuple[Array, Array]:
@@ -196,9 +195,7 @@ def _swap_sides(heatmaps: Array, fields: Array, model: Model) -> tuple[Array, Ar
     return heatmaps[order], fields[channels] * signs[:, None, None]
 
 
-def _between_grids(
-    base: NDArray[np.float64], other: NDArray[np.float64], stride: int
-) -> NDArray[np.float64]:
+def _between_grids(base: NDArray[np.float64], other: NDArray[np.float64], stride: int) -> NDArray[np.float64]:
     """Affine from the cells of one view's maps to those of another's."""
     inverse = geometry.invert_affine(base)
     linear = other[:, :2] @ inverse[:, :2]

@@ -6,17 +6,18 @@ import ast
 import graphlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 import manypose
-from manypose.cli import COMMANDS
+from manypose.cli import COMMANDS, doctor
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "manypose"
@@ -195,15 +196,39 @@ def test_the_public_names_are_there_and_no_others_are_promised() -> None:
 
 
 def test_the_version_is_that_of_the_project() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert manypose.__version__ == project["version"]
-    assert f"## [{project['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version = read_project()["version"]
+    assert manypose.__version__ == version
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_running_needs_the_packages_of_the_design_and_no_more() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = {requirement.partition(">")[0] for requirement in project["dependencies"]}
-    assert names == {"numpy", "opencv-python-headless", "onnxruntime", "rich", "pydantic", "PyYAML"}
+    needed = set(map(package_name, read_project()["dependencies"]))
+    assert needed == {"numpy", "opencv-python-headless", "onnxruntime", "rich", "pydantic", "PyYAML"}
+    assert needed == set(doctor.CORE)
+
+
+def test_doctor_knows_every_extra_of_the_project() -> None:
+    extras = {
+        extra: set(map(package_name, needed)) for extra, needed in read_project()["optional-dependencies"].items()
+    }
+    for_developers = {"dev", "docs", "all"}
+    assert {extra: set(packages) for extra, packages in doctor.EXTRAS.items()} == {
+        extra: packages for extra, packages in extras.items() if extra not in for_developers
+    }
+
+
+def test_training_takes_no_pytorch_newer_than_the_one_it_was_tested_with() -> None:
+    assert "torch>=2.4,<=2.13.0" in read_project()["optional-dependencies"]["train"]
+
+
+def read_project() -> dict[str, Any]:
+    """The table `project` of pyproject.toml."""
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project
+
+
+def package_name(requirement: str) -> str:
+    return re.split(r"[<>=\[]", requirement)[0]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))

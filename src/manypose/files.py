@@ -1,4 +1,4 @@
-"""Files written so that nobody ever sees half of one and nobody's is overwritten unasked; files read out of zip files."""
+"""Files written so that nobody ever sees half of one and nobody's is overwritten unasked; files read out of zips."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import os
 import secrets
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,10 @@ def read_member(place: Path, name: str) -> bytes:
     """A file of a folder or of a zip file; raises `DataError` when it cannot be had."""
     try:
         return (place / name).read_bytes() if place.is_dir() else _open_zip(place).read(name)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{place}: cannot read {name}: {error}") from None
+    except KeyError:
+        raise DataError(f"{place}: cannot read {name}: the zip file does not hold it") from None
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{place}: cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from manypose.codecs.fields import FieldsCodec
 from manypose.codecs.grouping import DecoderSettings
-from manypose.errors import DeviceError, ModelError
+from manypose.errors import DeviceError, ModelError, SkeletonError
 from manypose.skeleton import Skeleton, load_skeleton, skeleton_from_dict
 
 Array = NDArray[np.float32]
@@ -42,7 +43,7 @@ FASTEST_FIRST = ("cuda", "rocm", "directml", "cpu")  # those that "auto" tries; 
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class InputSettings(_Frozen):
@@ -103,10 +104,12 @@ class Model:
     def codec(self) -> FieldsCodec:
         """Meaning and decoding of the model's maps; raises `ModelError` for decoder settings that do not exist."""
         maps = self.metadata.maps
-        try:
-            decoder = DecoderSettings(**maps.decoder)  # type: ignore[arg-type]
-        except TypeError as error:
-            raise ModelError(f"{self.path}: metadata, maps.decoder: {error}") from None
+        known = {setting.name: type(setting.default) for setting in dataclasses.fields(DecoderSettings)}
+        unknown = sorted(set(maps.decoder) - set(known))
+        if unknown:
+            names = ", ".join(known)
+            raise ModelError(f"{self.path}: metadata, maps.decoder: unknown setting {unknown[0]!r}; there are {names}")
+        decoder = DecoderSettings(**{name: known[name](value) for name, value in maps.decoder.items()})
         return FieldsCodec(
             self.skeleton, stride=maps.stride, sigma=maps.sigma, limb_width=maps.limb_width, decoder=decoder
         )
@@ -119,16 +122,23 @@ class Model:
     def prepare(self, pictures: list[NDArray[np.uint8]]) -> Array:
         """Pictures of one size, RGB (h, w, 3), as the network's input (B, 3, h, w)."""
         settings = self.metadata.input
-        mean = settings.mean if settings.colours == "rgb" else settings.mean[::-1]
+        # OpenCV takes the mean in the order of the colours that come out, as the metadata give it.
         blob = cv2.dnn.blobFromImages(
-            pictures, scalefactor=settings.scale, mean=mean, swapRB=settings.colours == "bgr", crop=False
+            pictures, scalefactor=settings.scale, mean=settings.mean, swapRB=settings.colours == "bgr", crop=False
         )
         return np.asarray(blob, np.float32)
 
     def run(self, batch: Array) -> dict[str, Array]:
-        """The network's maps by meaning ("heatmaps", "fields"), each (B, channels, h, w)."""
+        """The network's maps by meaning ("heatmaps", "fields"), each (B, channels, h, w).
+
+        Raises `ModelError` when the runtime fails, for example for want of memory on the device.
+        """
         names = {meaning: name for name, meaning in self.metadata.outputs.items()}
-        results = self.session.run(list(names.values()), {self.metadata.input.name: batch})
+        try:
+            results = self.session.run(list(names.values()), {self.metadata.input.name: batch})
+        except Exception as error:  # the runtime's own errors have no common base but Exception
+            why = " ".join(str(error).split())[:300]
+            raise ModelError(f"{self.path}: cannot run pictures of shape {batch.shape}: {why}") from None
         return dict(zip(names, results, strict=True))
 
 
@@ -141,22 +151,22 @@ def load_model(model: str | Path = "default", *, device: str = "auto", threads: 
     Raises `ModelError` for a file that is missing, broken or without our metadata, `DeviceError` for the device.
     """
     path = find_model(model)
-    provider = _provider(device)
+    providers = _providers(device)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ModelError(f"{path}: larger than an ONNX file can be")
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from None
-    try:
-        # From bytes, so that a file cannot make the runtime read others beside it.
-        session = onnxruntime.InferenceSession(content, _session_options(threads), providers=[provider])
-    except Exception as error:  # the runtime's own errors have no common base but Exception
-        raise ModelError(f"{path}: not an ONNX model that can be run: {' '.join(str(error).split())[:300]}") from None
-    if session.get_providers()[0] != provider:
-        raise DeviceError(f"device {device!r}: {provider} is installed but does not start here; try `manypose doctor`")
-    metadata = _read_metadata(path, session)
-    return Model(path=path, metadata=metadata, session=session, device=_device_of(provider))
+    session = _open_session(path, content, providers, threads)
+    if session is None:
+        raise DeviceError(
+            f"device {device!r}: {providers[0]} is installed but does not start here; try `manypose doctor`"
+        )
+    started = _device_of(session.get_providers()[0])
+    opened = Model(path=path, metadata=_read_metadata(path, session), session=session, device=started)
+    _check_meaning(opened)
+    return opened
 
 
 def find_model(model: str | Path) -> Path:
@@ -166,8 +176,10 @@ def find_model(model: str | Path) -> Path:
     if name in shipped:
         return shipped[name]
     path = Path(model)
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder; give the ONNX file in it")
     if not path.is_file():
-        names = ", ".join(shipped)
+        names = ", ".join(shipped) or "none"
         raise ModelError(f"{path}: no such file, and no shipped model is called that; the shipped ones are {names}")
     return path
 
@@ -184,24 +196,48 @@ def available_devices() -> list[str]:
     return [device for device, provider in PROVIDERS.items() if provider in installed]
 
 
-def _provider(device: str) -> str:
+def _providers(device: str) -> list[str]:
+    """The one provider of a device; for "auto" those that are tried, one after the other."""
     if device != "auto" and device not in PROVIDERS:
         raise DeviceError(f"device {device!r} is not one of auto, {', '.join(PROVIDERS)}")
     available = available_devices()
     if device == "auto":
-        return PROVIDERS[next(name for name in FASTEST_FIRST if name in available)]
+        return [PROVIDERS[name] for name in FASTEST_FIRST if name in available]
     if device not in available:
         extra = f": pip install 'manypose[{EXTRAS[device]}]'" if device in EXTRAS else ""
         here = ", ".join(available)
         raise DeviceError(f"device {device!r}: the installed ONNX Runtime has only {here}{extra}")
-    return PROVIDERS[device]
+    return [PROVIDERS[device]]
+
+
+def _open_session(
+    path: Path, content: bytes, providers: list[str], threads: int
+) -> onnxruntime.InferenceSession | None:
+    """A session with the first of the providers that starts; None when the runtime put another in its place."""
+    fault: Exception | None = None
+    for provider in providers:
+        try:
+            # The runtime's own way back to the CPU is silent for the caller and loud on stdout.
+            session = onnxruntime.InferenceSession(
+                content, _session_options(path, threads), providers=[provider], enable_fallback=0
+            )
+        except Exception as error:  # the runtime's own errors have no common base but Exception
+            fault = error
+        else:
+            if session.get_providers()[0] == provider:
+                return session
+    if fault:
+        where = _device_of(providers[-1])
+        reason = " ".join(str(fault).split())[:300]
+        raise ModelError(f"{path}: not an ONNX model that can be run on the device {where}: {reason}") from None
+    return None
 
 
 def _device_of(provider: str) -> str:
     return next(device for device, name in PROVIDERS.items() if name == provider)
 
 
-def _session_options(threads: int) -> onnxruntime.SessionOptions:
+def _session_options(path: Path, threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -209,6 +245,8 @@ def _session_options(threads: int) -> onnxruntime.SessionOptions:
     # Threads that spin while they wait burn several times the CPU on a shared machine for no gain in speed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # A model could name other files as the place of its weights; below a file there is none that it could read.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.absolute()))
     return options
 
 
@@ -223,9 +261,29 @@ def _read_metadata(path: Path, session: onnxruntime.InferenceSession) -> Metadat
     inputs, outputs = {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
     if metadata.input.name not in inputs or not set(metadata.outputs) <= outputs:
         raise ModelError(f"{path}: its metadata name inputs or outputs that the network does not have")
-    if set(metadata.outputs.values()) != {"heatmaps", "fields"}:
+    if sorted(metadata.outputs.values()) != ["fields", "heatmaps"]:
         raise ModelError(f"{path}: its metadata must name one output of heatmaps and one of fields")
     return metadata
+
+
+def _check_meaning(model: Model) -> None:
+    """Raise `ModelError` where the metadata mean nothing here or the network takes no pictures of any size."""
+    try:
+        skeleton = model.codec.skeleton
+    except SkeletonError as error:
+        raise ModelError(f"{model.path}: its metadata are faulty: {error}") from None
+    given = {value.name: value for value in [*model.session.get_inputs(), *model.session.get_outputs()]}
+    expected = {"heatmaps": len(skeleton) + 1, "fields": 2 * len(skeleton.fields)}
+    channels = {name: expected[meaning] for name, meaning in model.metadata.outputs.items()}
+    for name, count in {model.metadata.input.name: 3, **channels}.items():
+        kind, shape = given[name].type, given[name].shape
+        free = len(shape) == 4 and not any(isinstance(shape[axis], int) for axis in (0, 2, 3))
+        # An output's channels may be unknown to the runtime; the decoder looks at them again.
+        if kind != "tensor(float)" or not free or (isinstance(shape[1], int) and shape[1] != count):
+            raise ModelError(
+                f"{model.path}: {name} is {kind} {shape}, expected tensor(float) ['batch', {count}, 'height', 'width'];"
+                " export the model with dynamic batch, height and width"
+            )
 
 
 def _faults(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from manypose.errors import OutputError
 
 if TYPE_CHECKING:
     from manypose.cli.arguments import Subparsers
+    from manypose.evaluation.run import Evaluation
 
 FILES = ("results.json", "metrics.json")
 
@@ -51,6 +52,7 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="a COCO-style keypoint file (JSON)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for results.json and metrics.json")
     parser.add_argument("--overwrite", action="store_true", help="replace these files when they are there already")
+    parser.add_argument("--beside", metavar="MODEL", help="measure this model too and print it in a second column")
     parser.add_argument("--limit", type=whole_number(1), metavar="N", help="only the first N pictures")
     add_model_options(parser)
     return parser
@@ -67,22 +69,28 @@ def run(arguments: Namespace) -> int:
                 )
     from manypose.evaluation.run import evaluate
 
-    estimator = load_estimator(arguments)
-    with progress_bar("photos") as progress:
-        evaluation = evaluate(estimator, arguments.data, limit=arguments.limit, progress=progress)
+    evaluations = []
+    for model in (arguments.model, arguments.beside):
+        if model is not None:
+            estimator = load_estimator(Namespace(**{**vars(arguments), "model": model}))
+            with progress_bar("photos") as progress:
+                evaluations.append(evaluate(estimator, arguments.data, limit=arguments.limit, progress=progress))
     if out is not None:
-        evaluation.write(out, overwrite=arguments.overwrite)
-    _print(evaluation.figures, evaluation.provenance)
+        evaluations[0].write(out, overwrite=arguments.overwrite)
+    _print(evaluations)
     for name in FILES if out is not None else ():
         say(f"-> {arguments.out / name}")
     return 0
 
 
-def _print(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-    shown = table("figure", "value", "95 % interval", right=("value",))
-    for row in rows_of(figures):
-        shown.add_row(*row)
-    say(f"{provenance['model']} on {provenance['data']}: {provenance['pictures']} photos, {provenance['device']}")
+def _print(evaluations: Sequence[Evaluation]) -> None:
+    first = evaluations[0].provenance
+    others = [str(evaluation.provenance["model"]) for evaluation in evaluations[1:]]
+    shown = table("figure", str(first["model"]), "95 % interval", *others, right=(str(first["model"]), *others))
+    beside = [{name: value for name, value, _ in rows_of(evaluation.figures)} for evaluation in evaluations[1:]]
+    for name, value, interval in rows_of(evaluations[0].figures):
+        shown.add_row(name, value, interval, *(other.get(name, "-") for other in beside))
+    say(f"{first['model']} on {first['data']}: {first['pictures']} photos, {first['device']}")
     console().print(shown)
 
 

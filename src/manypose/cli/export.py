@@ -28,7 +28,12 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
         ),
         run=run,
     )
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a file that `manypose train` wrote")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="a file that `manypose train` wrote, or a recipe for its untrained network",
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the model file, .onnx")
     parser.add_argument("--name", help="the model's name (default: that of FILE without .onnx)")
     parser.add_argument("--licence", default="Apache-2.0", help="of the model (default: Apache-2.0)")

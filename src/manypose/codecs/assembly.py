@@ -69,16 +69,38 @@ def _best_rivals(keys: Index, values: Array) -> Array:
     return rivals
 
 
-def assemble(peaks: Peaks, connections: Connections, typical: Array, *, longest_limb: float) -> list[Group]:
-    """Groups of two peaks or more that make one person each, from connections in the order in which they are tried.
+def assemble(
+    peaks: Peaks, connections: Connections, typical: Array, *, longest_limb: float
+) -> tuple[list[Group], Connections]:
+    """Groups of two peaks or more that make one person each, and the connections whose rows they name.
+
+    `typical` (L,) are lengths of the limbs beside each other, NaN where unknown. A limb more than `longest_limb` times
+    longer than the others of its person let expect may have been joined before these: then it is taken out and all
+    begins again, until none is left. With `longest_limb` 0 any length will do.
+    """
+    while True:
+        sizes = connections.lengths / typical[connections.limbs]
+        groups = _join(peaks, connections, sizes, longest_limb)
+        if not longest_limb:
+            return groups, connections
+        judging = [group for group in groups if len(group.sizes) > SURE_SIZES]
+        middles = np.array([group.sizes[len(group.sizes) // 2] for group in judging])
+        person, rows = flatten([group.limbs for group in judging])
+        fits = np.ones(len(connections), bool)
+        fits[rows] = ~(sizes[rows] > longest_limb * middles[person]) | (connections.lengths[rows] < ALWAYS_FITS)
+        if fits.all():
+            return groups, connections
+        connections = connections[np.flatnonzero(fits)]
+
+
+def _join(peaks: Peaks, connections: Connections, sizes: Array, longest_limb: float) -> list[Group]:
+    """Groups from connections in the order in which they are tried; `sizes` (n,) is what each tells of a person.
 
     At first every peak is a group of its own. A connection within a group adds evidence; between two groups it makes
     them one when no joint is in both and their limbs suit each other: neither the new limb nor the limbs of the one
-    group are more than `longest_limb` times longer than those of the other let expect (0: any length will do).
-    `typical` (L,) are lengths of the limbs beside each other, NaN where unknown.
+    group are more than `longest_limb` times longer than those of the other let expect.
     """
     groups = [Group([row], [], 1 << joint, []) for row, joint in enumerate(peaks.joints.tolist())]
-    sizes = connections.lengths / typical[connections.limbs]
     limits = np.where((connections.lengths >= ALWAYS_FITS) & (longest_limb > 0), sizes / max(longest_limb, 1e-6), 0)
     sizes = np.where(connections.lengths >= MEASURABLE, sizes, np.nan)
     columns = (connections.starts, connections.ends, sizes, limits)

@@ -44,7 +44,7 @@ class DecoderSettings:
     longest_limb: float = 2.5
     shared_joint: float = 0.6
     min_joints: int = 4
-    min_score: float = 0.0
+    min_score: float = 0.05
     max_peaks: int = 256
 
 
@@ -70,7 +70,7 @@ def decode(
     peaks = find_peaks(heatmaps, threshold=settings.peak_threshold, limit=settings.max_peaks)
     connections = connect(peaks, fields, skeleton, threshold=settings.field_threshold, support=settings.field_support)
     connections = order_by_clearness(peaks, connections)
-    groups = assemble(peaks, connections, typical_lengths(skeleton), longest_limb=settings.longest_limb)
+    groups, connections = assemble(peaks, connections, typical_lengths(skeleton), longest_limb=settings.longest_limb)
     groups = [group for group in groups if len(group.peaks) >= settings.min_joints]
     share_joints(groups, peaks, connections, least_score=settings.shared_joint)
     people = _to_people(groups, peaks, connections, skeleton, stride, image_size)

@@ -2,8 +2,8 @@
 
 A summit is a cell, or a plateau of cells, that nothing around it exceeds; the border counts. Its place comes from a
 Gaussian fitted to the logarithm of the nine cells around it, each weighted by how far it can be trusted, so no map is
-enlarged. Cells beyond the border and saturated ones take no part, and where too little is left (the corner of the
-map, the middle of a plateau) a weak prior on the width of the Gaussian decides.
+enlarged. Cells beyond the border and saturated ones take no part; where too little is left (the corner of the map, the
+middle of a plateau) the next ring helps, and a weak prior on the width of the Gaussian decides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ FAINT = 0.02  # cells below this share of the summit are noise, or where a targe
 EXPECTED_SIGMA = 0.9  # cells; targets have 0.875 (7 px at stride 8), networks answer a little broader
 CURVATURE_SPREAD = 0.25  # standard deviation of the curvature around the one that EXPECTED_SIGMA has
 ROUNDNESS = 0.1  # standard deviation of the difference between the curvatures along x and y
-NOISE = 0.02  # standard deviation of a heatmap's noise, against which the prior is weighed
+NOISE = 0.01  # standard deviation of a heatmap's noise, against which the prior is weighed
+FALL = 0.8  # a cell two away from the summit is of another peak unless it is lower than this share of the next
+LEAST_HIDDEN = 0.15  # least height of a peak that falls between cells; such bumps of less are noise
 OUTSIDE = -1.0  # what stands beyond the border of a map
 FARTHEST = 0.75  # cells; a summit's place is never moved farther from its cell
 
@@ -32,6 +34,9 @@ _CENTRE = len(_ROWS) // 2
 _RING = np.maximum(np.abs(_ROWS), np.abs(_COLUMNS))
 _TOWARDS_CENTRE = (_CENTRE + 5 * (_ROWS - np.sign(_ROWS)) + _COLUMNS - np.sign(_COLUMNS)).ravel()
 _TERMS = np.hstack([np.ones((25, 1)), _COLUMNS, _ROWS, -(_COLUMNS**2), -(_ROWS**2)])
+# Weights (16, 25) of a window of cells in the middle 4 x 4 cells of a map twice as fine: cubic, as cv2.resize has it.
+_CUBIC = np.array([[-27, 225, 67, -9, 0], [-9, 67, 225, -27, 0], [0, -27, 225, 67, -9], [0, -9, 67, 225, -27]]) / 256
+_TWICE_AS_FINE = np.kron(_CUBIC, _CUBIC)
 _PRODUCTS = (_TERMS[:, :, None] * _TERMS[:, None, :]).reshape(25, 25)
 
 
@@ -65,9 +70,18 @@ def find_peaks(heatmaps: Array, *, threshold: float, limit: int = 256) -> Peaks:
     padded = np.full((joints, height + 2 * _PAD, width + 2 * _PAD), OUTSIDE, np.float32)
     padded[:, _PAD:-_PAD, _PAD:-_PAD] = heatmaps
     stride = width + 2 * _PAD
-    cells = _find_summits(padded.reshape(-1, stride), threshold)
-    windows = padded.reshape(-1).take(cells + (_ROWS * stride + _COLUMNS))
-    moved_x, moved_y, scores = _fit_gaussians(windows)
+    window = _ROWS * stride + _COLUMNS
+    stack = np.minimum(
+        padded.reshape(-1, stride), np.float32(SATURATION)
+    )  # ripples on top of a saturated plateau are no summits
+    high = _mark_summits(stack, threshold)
+    summits = _one_for_each(stack, high)
+    hidden, *places = _find_hidden(stack, high, max(threshold, LEAST_HIDDEN))
+    fitted = _fit_gaussians(padded.reshape(-1).take(summits + window))
+    cells = np.concatenate([summits, hidden])
+    order = np.argsort(cells, kind="stable")
+    cells = cells[order]
+    moved_x, moved_y, scores = (np.concatenate(pair)[order] for pair in zip(fitted, places, strict=True))
     joint, inside = np.divmod(cells, (height + 2 * _PAD) * stride)
     row, column = np.divmod(inside, stride)
     kept = _highest(joint, scores, limit)
@@ -80,12 +94,15 @@ def find_peaks(heatmaps: Array, *, threshold: float, limit: int = 256) -> Peaks:
     )
 
 
-def _find_summits(stack: Array, threshold: float) -> Index:
-    """Flat indices, ascending, of one cell for each summit of maps that stand on each other with a margin around."""
-    if stack.max() > SATURATION:
-        stack = np.minimum(stack, np.float32(SATURATION))  # ripples on top of a saturated plateau are no summits
-    summits = stack == cv2.dilate(stack, np.ones((3, 3), np.uint8))
-    summits &= stack > threshold
+def _mark_summits(stack: Array, threshold: float) -> NDArray[np.bool_]:
+    """Where maps that stand on each other, with a margin around each, are not exceeded by a neighbour."""
+    marked = stack == cv2.dilate(stack, np.ones((3, 3), np.uint8))
+    marked &= stack > threshold
+    return marked
+
+
+def _one_for_each(stack: Array, summits: NDArray[np.bool_]) -> Index:
+    """Flat indices, ascending, of one cell for each summit: the middle one of a plateau, none for a terrace."""
     cells = np.flatnonzero(summits)
     flat, stride = stack.reshape(-1), stack.shape[1]
     neighbours = cells[:, None] + np.array([-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1])
@@ -110,6 +127,30 @@ def _middles_of_plateaus(summits: NDArray[np.bool_], cells: Index, terrace: NDAr
     return np.sort(cells[first[~refused[label[first]]]])
 
 
+def _find_hidden(stack: Array, summits: NDArray[np.bool_], threshold: float) -> tuple[Index, Array, Array, Array]:
+    """Peaks that fall between the cells beside a higher one: cell, offsets x and y from it in cells, and height.
+
+    Two joints one and a half cells apart are a ridge with one summit on the map's own grid, but two on one twice as
+    fine. That one is made (as `cv2.resize` would, cubic) where a cell is high and not beside a summit, and only there.
+    """
+    near_summits = cv2.dilate(summits.view(np.uint8), np.ones((3, 3), np.uint8))
+    cells = np.flatnonzero((stack > threshold) & (near_summits == 0))
+    windows = stack.reshape(-1).take(cells + (_ROWS * stack.shape[1] + _COLUMNS))
+    fine = (_TWICE_AS_FINE @ np.maximum(windows, 0)).reshape(4, 4, -1)
+    middle = fine[1:3, 1:3]
+    others = [fine[1 + dy : 3 + dy, 1 + dx : 3 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dx or dy]
+    row, column, found = np.nonzero((middle > np.max(others, axis=0)) & (middle > threshold))
+
+    def refine(place: Index, left: Array, right: Array) -> Array:
+        """Offset in cells of the top of a parabola through three of the finer cells."""
+        top = middle[row, column, found]
+        return (place - 0.5) / 2 + (right - left) / (4 * (2 * top - left - right))
+
+    x = refine(column, fine[row + 1, column, found], fine[row + 1, column + 2, found])
+    y = refine(row, fine[row, column + 1, found], fine[row + 2, column + 1, found])
+    return cells[found], x, y, np.clip(middle[row, column, found], 0, 1)
+
+
 def _fit_gaussians(windows: Array) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Offsets x, y in cells from the middle of windows (25, n) and the heights of the Gaussians fitted there.
 
@@ -120,8 +161,8 @@ def _fit_gaussians(windows: Array) -> tuple[NDArray[np.float64], NDArray[np.floa
     summit = windows[_CENTRE].astype(np.float64)
     relative = windows / summit
     saturated = windows >= SATURATION
-    cut = ((saturated | (windows == OUTSIDE)) & (_RING <= 1)).any(axis=0)
-    falling = windows <= windows[_TOWARDS_CENTRE]
+    cut = ((saturated | (windows == OUTSIDE)) & (_RING == 1)).any(axis=0)
+    falling = windows < FALL * windows[_TOWARDS_CENTRE]
     usable = (relative > FAINT) & ~saturated & ((_RING <= 1) | (cut & falling))
     weights = np.where(usable, relative, 0) ** 2
     logarithms = np.log(np.maximum(relative, FAINT))

@@ -7,10 +7,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 import torch
+from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
+from manypose.errors import ModelError
 from manypose.files import write_bytes
 from manypose.model import METADATA_KEY, Metadata
 
@@ -34,7 +38,7 @@ def export_onnx(network: nn.Module, metadata: Metadata, file: Path, *, overwrite
 
     The input (B, 3, h, w) and the outputs have dynamic batch, height and width.
     """
-    names = list(metadata.outputs)
+    names = sorted(metadata.outputs, key=lambda name: metadata.outputs[name] != "heatmaps")  # as the network gives them
     dynamic = {name: {0: "batch", 2: "height", 3: "width"} for name in [metadata.input.name, *names]}
     side = 2 * metadata.input.stride
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -47,12 +51,42 @@ def export_onnx(network: nn.Module, metadata: Metadata, file: Path, *, overwrite
             output_names=names,
             dynamic_axes=dynamic,
             opset_version=OPSET,
+            # Batch norms stay, and every tensor keeps its name, so that training can go on from a model file; the
+            # runtime folds them into the convolutions when it loads the file.
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
             dynamo=False,  # the newer exporter needs one more package and writes the same graph for these networks
         )
         model = onnx.load(f"{folder}/model.onnx")
     set_metadata(model, metadata)
     onnx.checker.check_model(model)
     write_bytes(file, model.SerializeToString(), overwrite=overwrite)
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a model file that `export_onnx` wrote, by their names in the network.
+
+    Counters of batch norms are not in the file. Raises `ModelError` when it is not a model file of ours.
+    """
+    try:
+        graph = onnx.load(file, load_external_data=False).graph
+        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    except OSError as error:
+        raise ModelError(f"{file}: {error.strerror or error}; give a model file") from None
+    except (ValueError, TypeError, RuntimeError, DecodeError) as error:
+        raise ModelError(f"{file}: not a model file: {' '.join(str(error).split())[:200]}") from None
+    for node in graph.node:  # equal tensors, such as the zeros of a fresh network, are stored once
+        if node.op_type == "Identity" and node.input[0] in arrays:
+            arrays[node.output[0]] = arrays[node.input[0]]
+    prefix = "network."
+    weights = {
+        name.removeprefix(prefix): torch.from_numpy(np.array(array))
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+    if not weights:
+        raise ModelError(f"{file}: its tensors have no names of a network; was it written by `manypose export`?")
+    return weights
 
 
 def set_metadata(model: Any, metadata: Metadata) -> None:

@@ -5,7 +5,6 @@ Every function takes a random generator and changes nothing that it is given.
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass
 
 import cv2
@@ -139,5 +138,3 @@ def change_colours(
     if random.uniform() < settings.blur:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), random.uniform(0.5, 1.5)), np.uint8)
     return picture
-
-

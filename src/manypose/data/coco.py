@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -36,31 +37,49 @@ def read_coco(file: Path, skeleton: Skeleton, *, teacher: Path | None = None) ->
 
     Raises `DataError` that names the file and what is wrong with it.
     """
+    found = _read_teacher(teacher) if teacher else {}
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for row in content["annotations"]:
             rows[row["image_id"]].append(row)
-        found = _read_teacher(teacher) if teacher else {}
         category = next((c for c in content["categories"] if c.get("keypoints")), None)
         names = tuple(category["keypoints"]) if category else ()
+        if category:  # of a file without keypoints all boxes are people's
+            rows = defaultdict(list, {key: [r for r in own if _is_of(r, category)] for key, own in rows.items()})
         return [
             _read_picture(file, image, rows[image["id"]], names, skeleton, found.get(image["id"], []))
             for image in content["images"]
         ]
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}: give the path of a COCO-style JSON file") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{file}: not a COCO-style keypoint file: {type(error).__name__} {error}") from None
 
 
 def _read_teacher(file: Path) -> dict[int, list[dict[str, Any]]]:
-    opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
     rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    with opened as stream:
-        for row in json.load(stream):
+    try:
+        content = file.read_bytes()
+        for row in json.loads(gzip.decompress(content) if file.suffix == ".gz" else content):
             rows[row["image_id"]].append(row)
+    except gzip.BadGzipFile as error:
+        raise DataError(f"{file}: not a gzip file: {error}") from None
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}: give the path of a teacher's labels") from None
+    except (KeyError, TypeError, ValueError, EOFError, zlib.error) as error:
+        raise DataError(f"{file}: not a teacher's labels: {type(error).__name__} {error}") from None
     return rows
+
+
+def _is_of(row: dict[str, Any], category: dict[str, Any]) -> bool:
+    """Whether an annotation is of a category; one that does not say is."""
+    return bool(row.get("category_id", category.get("id")) == category.get("id"))
+
+
+def _count_joints(row: dict[str, Any]) -> int:
+    """How many joints an annotation labels; not every file says it."""
+    return int(row["num_keypoints"]) if "num_keypoints" in row else sum(f > 0 for f in row.get("keypoints", [])[2::3])
 
 
 def _read_picture(
@@ -71,8 +90,8 @@ def _read_picture(
     skeleton: Skeleton,
     found: list[dict[str, Any]],
 ) -> LabelledPicture:
-    labelled = [row for row in rows if row.get("num_keypoints", 0) > 0 and not row.get("iscrowd")]
-    unlabelled = [row for row in rows if row.get("num_keypoints", 0) == 0 or row.get("iscrowd")]
+    labelled = [row for row in rows if _count_joints(row) > 0 and not row.get("iscrowd")]
+    unlabelled = [row for row in rows if _count_joints(row) == 0 or row.get("iscrowd")]
     keypoints, boxes = _labels(labelled, names, skeleton)
     unsure = np.tile(_unknown_joints(names, skeleton), (len(labelled), 1))
     ignore = _corners([row["bbox"] for row in unlabelled])
@@ -109,9 +128,9 @@ def _unknown_joints(names: tuple[str, ...], skeleton: Skeleton) -> NDArray[np.bo
 
 
 def _corners(boxes: list[list[float]]) -> Array:
-    """Boxes x y w h of a file as x1 y1 x2 y2 (M, 4)."""
+    """Boxes x y w h of a file, which lie along the edges of pixels, as x1 y1 x2 y2 (M, 4) in pixels."""
     array = np.array(boxes, np.float32).reshape(-1, 4)
-    return np.concatenate([array[:, :2], array[:, :2] + array[:, 2:]], axis=1)
+    return np.concatenate([array[:, :2], array[:, :2] + array[:, 2:]], axis=1) - np.float32(0.5)
 
 
 def _with_teacher(

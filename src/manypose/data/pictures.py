@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from manypose.errors import DataError
+from manypose.errors import DataError, ImageError
 from manypose.files import read_member
+from manypose.images import open_image
 
 Array = NDArray[np.float32]
 
@@ -35,12 +36,18 @@ class LabelledPicture:
     ignore: Array
 
     def read(self) -> NDArray[np.uint8]:
-        """The picture, RGB (H, W, 3); raises `DataError` when it is missing or broken."""
-        encoded = np.frombuffer(read_member(self.archive, self.name), np.uint8)
-        picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if len(encoded) else None
-        if picture is None:
-            raise DataError(f"{self.archive / self.name}: not a picture that can be decoded")
-        return np.asarray(picture, np.uint8)
+        """The picture, RGB (H, W, 3); raises `DataError` when it is missing, broken, or not as large as labelled."""
+        content = read_member(self.archive, self.name)
+        try:
+            picture = open_image(content, name=str(self.archive / self.name))
+        except ImageError as error:
+            raise DataError(str(error)) from None
+        if picture.shape[1::-1] != self.size:
+            found = f"{picture.shape[1]} x {picture.shape[0]}"
+            raise DataError(
+                f"{self.archive / self.name}: {found} pixels, but its labels are for {self.size[0]} x {self.size[1]}"
+            )
+        return picture
 
     def shrunk(self, longest: int) -> tuple[LabelledPicture, NDArray[np.uint8]]:
         """The labels and the picture at a longer side of at most `longest` pixels."""
@@ -54,8 +61,7 @@ class LabelledPicture:
             self,
             size=size,
             keypoints=((self.keypoints + 0.5) * factor - 0.5).astype(np.float32),
-            boxes=self.boxes * np.tile(factor, 2),
-            ignore=self.ignore * np.tile(factor, 2),
+            boxes=((self.boxes + 0.5) * np.tile(factor, 2) - 0.5).astype(np.float32),
+            ignore=((self.ignore + 0.5) * np.tile(factor, 2) - 0.5).astype(np.float32),
         )
         return small, np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-

@@ -17,6 +17,7 @@ from manypose.codecs.fields import FieldsCodec
 from manypose.data import augment
 from manypose.data.augment import Augmentation, Crop
 from manypose.data.pictures import LabelledPicture
+from manypose.errors import DataError
 
 Array = NDArray[np.float32]
 
@@ -35,7 +36,7 @@ class FieldSamples(Dataset[dict[str, Tensor]]):
 
     A sample holds `picture` (3, size, size) uint8 RGB, `heatmaps` (K + 1, h, w) and `fields` (2L, h, w) float32, and
     `weights` (K + 1 + 2L, h, w) uint8: 0 where the labels cannot tell, else 1. Pictures are kept decoded, shrunk to
-    `longest` pixels, so that a set of photos is read once.
+    `longest` pixels, so that a set of photos is read once. Raises `DataError` when no source has a picture.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class FieldSamples(Dataset[dict[str, Tensor]]):
         self.count = count
         self.seed = seed
         self.longest = longest
+        if not any(len(source.pictures) for source in self.sources):
+            raise DataError("there are no pictures to make samples from; check the files of the data sets")
         self._chances = np.cumsum([source.weight * len(source.pictures) for source in self.sources])
         self._kept: dict[tuple[int, int], tuple[LabelledPicture, NDArray[np.uint8]]] = {}
 

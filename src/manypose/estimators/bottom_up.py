@@ -28,9 +28,9 @@ LARGEST_INPUT = 40_000_000  # pixels of one prepared picture; a scale by mistake
 class BottomUpOptions:
     """How pictures are shown to the network.
 
-    At most one of `long_side` (pixels) and `scale` (of the picture) sets the size; without either it is the one at which
-    the model does best. `scales` are multiples of that size whose maps are averaged, `flip` adds the mirrored picture
-    to each. `threshold` is the least score of a person, None for the model's own.
+    At most one of `long_side` (pixels) and `scale` (of the picture) sets the size; without either it is the one at
+    which the model does best. `scales` are multiples of that size whose maps are averaged, `flip` adds the mirrored
+    picture to each. `threshold` is the least score of a person, None for the model's own.
     """
 
     long_side: int | None = None

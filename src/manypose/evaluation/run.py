@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manypose import __version__, images
-from manypose.errors import OutputError
+from manypose.errors import DataError, OutputError, require
 from manypose.estimators.bottom_up import BottomUp
 from manypose.evaluation.coco_ap import keypoint_average_precision
 from manypose.evaluation.pck import pck
@@ -40,8 +40,11 @@ class Evaluation:
         except OSError as error:
             raise OutputError(f"{folder}: cannot be made: {error.strerror}") from None
         metrics = {"figures": self.figures, "provenance": self.provenance}
-        for name, content in (("metrics.json", metrics), ("results.json", self.results)):
-            text = json.dumps(content, indent=1 if name == "metrics.json" else None)
+        contents = {"metrics.json": json.dumps(metrics, indent=1), "results.json": json.dumps(self.results)}
+        there = [folder / name for name in contents if (folder / name).exists()]
+        if there and not overwrite:  # looked at first, so that no new file stands beside an old one
+            raise OutputError(f"{there[0]}: the file exists; choose another folder, or allow overwriting")
+        for name, text in contents.items():
             write_bytes(folder / name, (text + "\n").encode(), overwrite=overwrite)
 
 
@@ -51,14 +54,21 @@ def evaluate(
     """Measure an estimator on a COCO-style keypoint file, or on its first `limit` pictures.
 
     `average_precision` is measured where the file's joints are those of a skeleton of ours that has OKS sigmas, `pck`
-    (at 0.2 of the torso) where it has shoulders and hips. `progress` is called with the number of pictures done and of all.
+    (at 0.2 of the torso) where it has shoulders and hips. `progress` is called with the number of pictures done and
+    of all.
 
     Raises `DataError` for a file that cannot be measured against, `ImageError` for a picture that cannot be opened.
     """
-    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    truth = read_truth(file if content is None else content)
-    rows = list(content["images"] if content else [])[:limit]
+    truth = read_truth(file)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    rows = content["images"][:limit]
     ids = [row["id"] for row in rows]
+    nameless = [row["id"] for row in rows if not isinstance(row.get("file_name"), str)]
+    if nameless:
+        raise DataError(f"{file}: image {nameless[0]} has no file_name")
+    judge = next((s for s in map(load_skeleton, skeleton_names()) if s.joints == truth.joints and s.sigmas), None)
+    if judge:
+        require("pycocotools", extra="eval")  # now, and not after all pictures have been run
     people: dict[Any, People] = {}
     for done, row in enumerate(rows):
         data = read_member(picture_place(file, row), row["file_name"])
@@ -67,7 +77,6 @@ def evaluate(
             progress(done + 1, len(rows))
     results = _to_results(people, truth.joints, truth.category_ids[0])
     figures: dict[str, Any] = {"people_found": sum(map(len, people.values()))}
-    judge = next((s for s in map(load_skeleton, skeleton_names()) if s.joints == truth.joints and s.sigmas), None)
     if judge:
         figures["average_precision"] = keypoint_average_precision(content, results, skeleton=judge, image_ids=ids)
     if set(truth.joints) >= TORSO:

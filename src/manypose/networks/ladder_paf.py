@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from manypose.errors import ModelError
 from manypose.networks.maps import Maps
 
 
@@ -33,7 +33,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.first = convolution(channels, channels)
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
-        nn.init.zeros_(self.second[1].weight)  # type: ignore[arg-type]  # every block begins as the identity, which steadies the first steps
+        # Every block begins as the identity, which steadies the first steps.
+        nn.init.zeros_(self.second[1].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(x + self.second(self.first(x)), inplace=True)
@@ -82,12 +83,15 @@ class LadderPaf(nn.Module):
 
 
 def ladder_paf(*, joints: int = 18, fields: int = 38, width: float = 1.0) -> LadderPaf:
-    """The default network of manypose; `width` scales all channels (to multiples of 8)."""
+    """The default network of manypose; `width` scales all channels (to multiples of 8).
+
+    Raises `ModelError` that names the option at fault.
+    """
     return _ladder(joints, fields, width, channels=(32, 64, 128, 192), blocks=(0, 1, 2, 2), up=64, head_blocks=0)
 
 
 def ladder_paf_small(*, joints: int = 18, fields: int = 38, width: float = 1.0) -> LadderPaf:
-    """A smaller and faster one, for tests and weak machines."""
+    """A smaller and faster one, for tests and weak machines; options and errors are those of `ladder_paf`."""
     return _ladder(joints, fields, width, channels=(24, 32, 64, 96), blocks=(0, 1, 1, 1), up=32, head_blocks=0)
 
 
@@ -101,6 +105,13 @@ def _ladder(
     up: int,
     head_blocks: int,
 ) -> LadderPaf:
+    if joints < 1:
+        raise ModelError(f"joints is {joints}, expected at least 1")
+    if fields < 2 or fields % 2:
+        raise ModelError(f"fields is {fields}, expected an even number: x and y of each limb")
+    if not 0 < width <= 8:
+        raise ModelError(f"width is {width}, expected a factor over 0 and up to 8")
+
     def scaled(count: int) -> int:
         return max(8, 8 * round(count * width / 8))
 

@@ -10,12 +10,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from manypose.errors import RecipeError
+from manypose.skeleton import skeleton_names
 
 
 class DataSource(BaseModel):
-    """One data set of a recipe, its files named from the recipe's `root`; a COCO-style file and its teacher's labels."""
+    """One data set of a recipe: a COCO-style file and its teacher's labels, both named from the recipe's `root`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     file: Path
     teacher: Path | None = None
@@ -26,13 +27,13 @@ class DataSource(BaseModel):
 class Recipe(BaseModel):
     """All settings of a training run; unknown keys and impossible values are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$")
     network: str = "ladder_paf"
     width: float = Field(1.0, gt=0, le=4)
     skeleton: str = "openpose18"
-    stride: int = Field(8, gt=0)
+    stride: Literal[8] = 8  # of all our networks
     sigma: float = Field(7.0, gt=0)
     limb_width: float = Field(8.0, gt=0)
 
@@ -68,6 +69,20 @@ class Recipe(BaseModel):
     init: Path | None = None
     resume: Path | None = None
 
+    @pydantic.field_validator("skeleton")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in skeleton_names():
+            raise ValueError(f"no skeleton is called {name!r}; there are {', '.join(skeleton_names())}")
+        return name
+
+    @pydantic.field_validator("person_size")
+    @classmethod
+    def _is_ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < bounds[0] <= bounds[1]:
+            raise ValueError("must be the least and the largest part of the crop, both above 0")
+        return bounds
+
 
 def read_recipe(file: Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """The recipe of a YAML file with `key=value` overrides, whose values are YAML.
@@ -78,7 +93,7 @@ def read_recipe(file: Path, overrides: list[str] | tuple[str, ...] = ()) -> Reci
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{file}: {error.strerror}: give the path of a recipe") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
         raise RecipeError(f"{file}: a recipe is a list of `key: value` lines")
@@ -86,14 +101,17 @@ def read_recipe(file: Path, overrides: list[str] | tuple[str, ...] = ()) -> Reci
         key, equals, value = override.partition("=")
         if not equals:
             raise RecipeError(f"{override!r}: an override has the form key=value")
-        settings[key] = yaml.safe_load(value)
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"{override!r}: its value is not valid YAML: {' '.join(str(error).split())}") from None
     return check_recipe(settings, str(file))
 
 
 def check_recipe(settings: dict[str, Any], where: str) -> Recipe:
     """The recipe of plain settings; raises `RecipeError` that lists every fault."""
     try:
-        return Recipe(**settings)
+        return Recipe.model_validate(settings)
     except pydantic.ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}" for fault in error.errors()]
         raise RecipeError(f"{where}: " + "; ".join(faults)) from None

@@ -1,0 +1,158 @@
+"""Samples: each depends on (seed, number) alone, and weighs nothing where the labels cannot tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_coco import COCO, person, write_set
+
+from manypose.codecs.fields import FieldsCodec
+from manypose.data.augment import Augmentation
+from manypose.data.coco import read_coco
+from manypose.data.samples import FieldSamples, Source
+from manypose.errors import DataError
+from manypose.skeleton import load_skeleton
+
+OPENPOSE = load_skeleton("openpose18")
+CODEC = FieldsCodec(OPENPOSE)
+STILL: dict[str, Any] = {
+    "person_size": (0.8, 0.8), "rotation": 0, "shift": 0, "flip": 0, "mosaic": 0, "colour": 0, "grey": 0, "blur": 0
+}  # fmt: skip
+
+
+def samples(file: Path, *, count: int = 4, seed: int = 0, first: int = 0, **augmentation: Any) -> FieldSamples:
+    source = Source(read_coco(file, OPENPOSE), Augmentation(**{"mosaic": 0.5, **augmentation}))
+    return FieldSamples([source], CODEC, size=96, count=count, seed=seed, first=first)
+
+
+@pytest.fixture
+def people_file(tmp_path: Path) -> Path:
+    rows = [person(20, 10, 60, 100, image_id=1), person(90, 20, 40, 80, image_id=2)]
+    return write_set(tmp_path, rows, pictures=2)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_shapes_and_types(people_file: Path) -> None:
+    sample = samples(people_file)[0]
+    assert {key: (tuple(value.shape), value.dtype) for key, value in sample.items()} == {
+        "picture": ((3, 96, 96), torch.uint8),
+        "heatmaps": ((19, 12, 12), torch.float32),
+        "fields": ((38, 12, 12), torch.float32),
+        "weights": ((57, 12, 12), torch.uint8),
+    }
+
+
+def test_a_sample_depends_on_the_seed_and_its_number_alone(people_file: Path) -> None:
+    straight = samples(people_file, count=6)
+    later = samples(people_file, count=4, first=2)
+    assert len(later) == 4
+    for k in (3, 0, 2, 1):  # in any order
+        assert same(straight[k + 2], later[k])
+    assert not same(straight[0], straight[1])
+    assert not same(straight[0], samples(people_file, seed=1)[0])
+
+
+def test_reading_all_pictures_first_changes_nothing(people_file: Path) -> None:
+    loaded = samples(people_file)
+    loaded.preload()
+    assert same(loaded[1], samples(people_file)[1])
+
+
+def test_after_reading_all_pictures_the_files_are_not_needed(people_file: Path) -> None:
+    from manypose import files
+
+    loaded = samples(people_file)
+    loaded.preload()
+    (people_file.parent / "images.zip").unlink()
+    files._open_zip.cache_clear()
+    assert loaded[3]["picture"].shape == (3, 96, 96)
+    with pytest.raises(DataError, match=r"images\.zip: cannot read"):
+        samples(people_file)[0]
+
+
+def test_targets_are_those_of_the_labels(people_file: Path) -> None:
+    sample = samples(people_file, **STILL)[0]
+    people = CODEC.decode(sample["heatmaps"].numpy(), sample["fields"].numpy())
+    assert len(people) >= 1
+    drawn = people.visible[0] & (np.arange(18) != OPENPOSE.index("neck"))
+    for x, y in people.keypoints[0][drawn]:
+        assert sample["picture"][:, round(float(y)), round(float(x))].min() > 150
+
+
+def test_a_labelled_picture_weighs_everywhere(people_file: Path) -> None:
+    assert (samples(people_file, **STILL)[0]["weights"] == 1).all()
+
+
+def test_people_without_labels_weigh_nothing(tmp_path: Path) -> None:
+    rows = [person(10, 10, 60, 100), person(100, 10, 60, 100, absent=COCO.joints)]
+    file = write_set(tmp_path, rows)
+    sample = samples(file, **{**STILL, "person_size": (0.5, 0.5)})[0]
+    weights = sample["weights"].numpy()
+    assert (weights == weights[0]).all()  # in all channels alike
+    dropped = np.argwhere(weights[0] == 0)
+    assert 0 < len(dropped) < 72
+    assert dropped[:, 1].min() >= 6  # at the right
+
+
+def test_unsure_joints_weigh_nothing_in_the_area_of_their_person(tmp_path: Path) -> None:
+    category = {"id": 1, "name": "person", "keypoints": ["nose", *COCO.joints[5:]]}  # a file without eyes and ears
+    row = person(50, 10, 50, 100)
+    row["keypoints"] = row["keypoints"][:3] + row["keypoints"][15:]
+    file = write_set(tmp_path, [row], categories=[category])
+    weights = samples(file, **{**STILL, "person_size": (0.6, 0.6)})[0]["weights"].numpy()
+    dropped = (weights == 0).any(axis=(1, 2))
+    joints = {OPENPOSE.joints[k] for k in np.flatnonzero(dropped[:18])}
+    assert joints == {"left_eye", "right_eye", "left_ear", "right_ear"}
+    assert dropped[18]  # the background, which is what those joints leave
+    limbs = np.array(OPENPOSE.fields)
+    unsure = {OPENPOSE.index(joint) for joint in joints}
+    expected = [bool(unsure & set(limb.tolist())) for limb in limbs]
+    assert dropped[19:].reshape(-1, 2).tolist() == [[e, e] for e in expected]
+    assert weights[:, 0, 0].all()  # outside of the person all is known
+
+
+def test_a_mosaic_is_made_of_four_whole_parts(people_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = samples(people_file, mosaic=1.0)
+    parts: list[Any] = []
+    single = made._single
+
+    def keep(random: Any, source: int, size: Any = None) -> Any:
+        parts.append((size, single(random, source, size)))
+        return parts[-1][1]
+
+    monkeypatch.setattr(made, "_single", keep)
+    sample = made[0]
+    assert len(parts) == 4
+    (width, height), _ = parts[0]
+    assert width % 8 == height % 8 == 0
+    assert [size for size, _ in parts] == [
+        (width, height), (width, 96 - height), (96 - width, height), (96 - width, 96 - height)
+    ]  # fmt: skip
+    last = parts[3][1]
+    np.testing.assert_array_equal(sample["picture"][:, height:, width:], last[0].transpose(2, 0, 1))
+    for key, value in zip(("heatmaps", "fields", "weights"), last[1:], strict=True):
+        np.testing.assert_array_equal(sample[key][:, height // 8 :, width // 8 :], value)
+    first = parts[0][1]
+    np.testing.assert_array_equal(sample["picture"][:, :height, :width], first[0].transpose(2, 0, 1))
+    np.testing.assert_array_equal(sample["fields"][:, : height // 8, : width // 8], first[2])
+
+
+def test_sets_are_drawn_by_weight_and_size(people_file: Path) -> None:
+    pictures = read_coco(people_file, OPENPOSE)
+    sources = [Source(pictures, Augmentation(), weight=3.0), Source(pictures[:1], Augmentation(), weight=2.0)]
+    made = FieldSamples(sources, CODEC, size=96, count=1, seed=0)
+    random = np.random.default_rng(0)
+    drawn = [made._draw_source(random) for _ in range(2000)]
+    assert np.mean(drawn) == pytest.approx(2 / 8, abs=0.03)
+
+
+def test_without_pictures_there_are_no_samples() -> None:
+    with pytest.raises(DataError, match="there are no pictures to make samples from"):
+        FieldSamples([Source([], Augmentation())], CODEC, size=96, count=1, seed=0)

@@ -1,0 +1,139 @@
+"""The training program, on a few drawn pictures and a tiny network."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from manypose.data.samples import FieldSamples
+from manypose.errors import DataError, OutputError, RecipeError
+from manypose.training.module import load_network
+from manypose.training.program import LAST, train
+from manypose.training.recipe import Recipe, check_recipe
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from tiny_coco import person, write_set
+
+pytestmark = [
+    pytest.mark.train,
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning.*"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+def recipe(folder: Path, **changes: Any) -> Recipe:
+    if not (folder / "set.json").exists():
+        write_set(folder, [person(20, 10, 60, 100, image_id=n) for n in (1, 2)], pictures=2)
+    settings = {
+        "name": "tiny", "network": "ladder_paf_small", "width": 0.25, "root": folder, "data": [{"file": "set.json"}],
+        "size": 64, "batch_size": 2, "max_steps": 4, "warmup_steps": 2, "cooldown_steps": 2, "optimiser": "muon",
+        "device": "cpu", "workers": 0, "threads": 1, "log_every": 1, "checkpoint_every": 3, "out": folder / "runs",
+    }  # fmt: skip
+    return check_recipe(settings | changes, "test")
+
+
+def load(file: Path) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return checkpoint
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    first, second = load(a), load(b)
+    assert first["global_step"] == second["global_step"]
+    for key in ("state_dict", "current_model_state"):
+        for name, value in first[key].items():
+            torch.testing.assert_close(value, second[key][name], rtol=0, atol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Four steps at once: the folder, and the last checkpoint."""
+    folder = tmp_path_factory.mktemp("straight")
+    return folder, train(recipe(folder), progress=False)
+
+
+def test_a_run_leaves_checkpoints_logs_and_its_recipe(straight: tuple[Path, Path]) -> None:
+    folder, last = straight
+    assert last == folder / "runs" / "tiny" / LAST
+    assert load(last)["global_step"] == 4
+    names = os.listdir(last.parent)
+    assert {"recipe.yaml", "metrics.csv", LAST} <= set(names)
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    steps = (last.parent / "metrics.csv").read_text().splitlines()
+    assert "loss" in steps[0]
+
+
+def test_a_checkpoint_gives_the_network_ready_for_use(straight: tuple[Path, Path]) -> None:
+    read, network = load_network(load(straight[1]))
+    assert read.name == "tiny"
+    assert not network.training
+    assert network(torch.zeros(1, 3, 64, 64))[-1].heatmaps.shape == (1, 19, 8, 8)
+
+
+def test_a_run_that_goes_on_ends_as_if_it_had_never_stopped(straight: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, last = straight
+    middle = last.parent / "step=3.ckpt"
+    assert load(middle)["global_step"] == 3
+    assert_same_weights(train(recipe(folder, out=tmp_path, resume=middle), progress=False), last)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_after_its_step_and_it_can_go_on(
+    straight: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    folder, last = straight
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    plain = FieldSamples.__getitem__
+
+    def interrupted(self: FieldSamples, index: int) -> Any:
+        if self.first + index == 3:
+            os.kill(os.getpid(), number)
+        return plain(self, index)
+
+    monkeypatch.setattr(FieldSamples, "__getitem__", interrupted)
+    stopped = train(recipe(folder, out=tmp_path), progress=False)
+    monkeypatch.undo()
+    assert 1 <= load(stopped)["global_step"] < 4
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert_same_weights(train(recipe(folder, out=tmp_path, resume=stopped), progress=False), last)
+
+
+def test_a_run_that_was_done_can_be_made_longer(straight: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, last = straight
+    longer = train(recipe(folder, out=tmp_path, resume=last, max_steps=6), progress=False)
+    assert load(longer)["global_step"] == 6
+
+
+def test_a_run_can_start_from_the_weights_of_another(straight: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, last = straight
+    end = train(recipe(folder, out=tmp_path, init=last, max_steps=1, learning_rate=1e-9), progress=False)
+    before, after = load(last)["state_dict"], load(end)["state_dict"]
+    name = "network.lateral.0.weight"
+    torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
+
+
+def test_a_run_of_that_name_is_not_overwritten(straight: tuple[Path, Path]) -> None:
+    with pytest.raises(OutputError, match=r"last\.ckpt: a run of this name is there; choose another name, or resume="):
+        train(recipe(straight[0]), progress=False)
+
+
+def test_faults_are_found_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "junk.ckpt").write_bytes(b"junk")
+    for changes, error, message in (
+        ({"resume": tmp_path / "none.ckpt"}, RecipeError, r"resume: .*none\.ckpt is not there"),
+        ({"resume": tmp_path / "junk.ckpt"}, RecipeError, r"resume: .*junk\.ckpt is not a checkpoint"),
+        ({"init": tmp_path / "none.ckpt"}, RecipeError, r"init: .*none\.ckpt does not fit"),
+        ({"init": tmp_path / "junk.ckpt"}, RecipeError, r"init: .*junk\.ckpt does not fit"),
+        ({"data": [{"file": "no.json"}]}, DataError, r"no\.json: No such file"),
+    ):
+        with pytest.raises(error, match=message):
+            train(recipe(tmp_path, **changes), progress=False)
+    assert not (tmp_path / "runs").exists()

@@ -165,10 +165,13 @@ def _printable(path: str) -> str:
     return path if path.isprintable() else repr(path)
 
 
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe without a writer must not hang us
+
+
 def _read_file(path: str, name: str, max_pixels: int) -> bytes:
     most_bytes = 8 * max_pixels + 2**26  # 16-bit RGBA without compression, and room for what else a file may carry
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAIT)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(f"{name}: it is not an ordinary file; save the picture to a file, or pass its bytes")
@@ -229,7 +232,8 @@ def _decoded_to_rgb(pixels: NDArray[Any], header: Header, name: str) -> Picture:
     if transparent is not None:
         pixels[transparent] = 255
     if pixels.ndim == 3:
-        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+        swap = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+        pixels = np.asarray(cv2.cvtColor(pixels, swap), np.uint8)
     return _to_rgb(pixels, premultiplied=header.premultiplied)
 
 

@@ -27,6 +27,7 @@ Array = NDArray[np.float32]
 
 METADATA_KEY = "manypose"
 DEFAULT = "ladder"
+LONGEST_METADATA = 1_000_000  # characters; ours take a few thousand
 MAX_BYTES = 2**31 - 1  # what one ONNX file can hold
 
 PROVIDERS = {
@@ -255,8 +256,10 @@ def _read_metadata(path: Path, session: onnxruntime.InferenceSession) -> Metadat
     if text is None:
         raise ModelError(f"{path}: an ONNX model without manypose's metadata; export it with `manypose export`")
     try:
+        if len(text) > LONGEST_METADATA:
+            raise ValueError(f"{len(text)} characters long")
         metadata = Metadata.model_validate(json.loads(text))
-    except (json.JSONDecodeError, pydantic.ValidationError) as error:
+    except (ValueError, RecursionError) as error:  # pydantic's and json's errors are ValueErrors
         raise ModelError(f"{path}: its metadata are faulty: {_faults(error)}") from None
     inputs, outputs = {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
     if metadata.input.name not in inputs or not set(metadata.outputs) <= outputs:

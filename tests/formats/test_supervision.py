@@ -15,7 +15,7 @@ from manypose.formats import supervision as adapter
 from manypose.people import People
 from manypose.skeleton import Skeleton, load_skeleton
 
-sv = pytest.importorskip("supervision", minversion="0.29", reason="needs the extra [tables]")
+sv = pytest.importorskip("supervision", minversion="0.29", reason="needs the extra [supervision]")
 
 ARM = Skeleton("arm", ("shoulder", "elbow", "wrist"), limbs=((0, 1), (1, 2)), colours=((0, 0, 0), (9, 9, 9)))
 

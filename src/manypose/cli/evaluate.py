@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manypose.cli.arguments import add_command, add_model_options, load_estimator, whole_number
-from manypose.cli.terminal import console, one_line, progress_bar, say, table
+from manypose.cli.terminal import console, literal, one_line, progress_bar, say, table
 from manypose.errors import OutputError
 
 if TYPE_CHECKING:
@@ -85,11 +85,11 @@ def run(arguments: Namespace) -> int:
 
 def _print(evaluations: Sequence[Evaluation]) -> None:
     first = evaluations[0].provenance
-    others = [str(evaluation.provenance["model"]) for evaluation in evaluations[1:]]
-    shown = table("figure", str(first["model"]), "95 % interval", *others, right=(str(first["model"]), *others))
+    name, others = literal(first["model"]), [literal(e.provenance["model"]) for e in evaluations[1:]]
+    shown = table("figure", name, "95 % interval", *others, right=(name, *others))
     beside = [{name: value for name, value, _ in rows_of(evaluation.figures)} for evaluation in evaluations[1:]]
     for name, value, interval in rows_of(evaluations[0].figures):
-        shown.add_row(name, value, interval, *(other.get(name, "-") for other in beside))
+        shown.add_row(literal(name), value, interval, *(other.get(name, "-") for other in beside))
     say(f"{first['model']} on {first['data']}: {first['pictures']} photos, {first['device']}")
     console().print(shown)
 

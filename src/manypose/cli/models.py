@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manypose.cli.arguments import add_command
-from manypose.cli.terminal import console, one_line, table
+from manypose.cli.terminal import console, literal, table
 
 if TYPE_CHECKING:
     from manypose.cli.arguments import Subparsers
@@ -64,7 +64,7 @@ def _list(descriptions: list[dict[str, Any]], *, as_json: bool) -> None:
         name = model["name"] + (" (default)" if model["default"] else "")
         accuracy = ", ".join(f"{key} {value:g}" for key, value in model["figures"].items()) or "not measured"
         cells = (name, f"{model['megabytes']:.1f}", skeleton_name(model), model["licence"], accuracy)
-        shown.add_row(*map(_literal, cells))
+        shown.add_row(*map(literal, cells))
     console().print(shown)
 
 
@@ -82,7 +82,7 @@ def _show(description: dict[str, Any], *, as_json: bool) -> None:
         return
     shown = table("setting", "value")
     for key, value in _flat({**description, "skeleton": skeleton_name(description)}):
-        shown.add_row(_literal(key), _literal(value))
+        shown.add_row(literal(key), literal(value))
     console().print(shown)
 
 
@@ -96,10 +96,3 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             rows.append((prefix + key, text or "-"))
     return rows
-
-
-def _literal(text: str | Path) -> str:
-    """A text of a model file, in which rich finds no markup and the terminal no commands."""
-    from rich.markup import escape
-
-    return escape(one_line(str(text)))

@@ -129,7 +129,8 @@ def _predict_all(
 
     if arguments.verbose:
         model = estimator.model
-        print(f"model {model.metadata.name} on {model.device}, {_threads_text(arguments.threads)}", file=sys.stderr)
+        name = one_line(model.metadata.name)
+        print(f"model {name} on {model.device}, {_threads_text(arguments.threads)}", file=sys.stderr)
     ids = image_ids(sources)
     tally = _Tally()
     hidden = len(sources) < 2 or (arguments.json and sys.stdout.isatty())

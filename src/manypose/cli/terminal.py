@@ -26,6 +26,13 @@ def one_line(text: str | PathLike[str]) -> str:
     return plain if plain.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in plain)
 
 
+def literal(text: object) -> str:
+    """A text of a file for a table of rich: no markup is found in it, and the terminal no commands."""
+    from rich.markup import escape
+
+    return escape(one_line(str(text)))
+
+
 def say(text: str) -> None:
     """Print one line on stdout."""
     encoding = sys.stdout.encoding or "utf-8"

@@ -13,12 +13,15 @@ from manypose.codecs.limbs import Connections
 from manypose.codecs.peaks import Index, Peaks
 
 Array = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 
 DOUBT = 0.5  # share of its best rival's score by which a connection has to wait
 HEIGHT = 0.1  # share of the heights of both peaks in the clearness of a connection
 HOPELESS = 0.2
 MOST_TRIES = 20_000
-SURE_SIZES = 2  # limbs of a person from which on the length of another is judged
+SURE_SIZES = 2  # limbs of a person from which on the length of the next is judged
+MANY_SIZES = 5  # limbs of a person from which on the length of each of them is judged in the end
+LOOKS_BACK = 1  # times that joining begins again without the limbs that turned out too long
 MEASURABLE = 1.0  # cells; the length of a shorter limb says nothing about the size of a person
 ALWAYS_FITS = 2.0  # cells; a shorter limb is never too long
 
@@ -56,7 +59,7 @@ def order_by_clearness(peaks: Peaks, connections: Connections) -> Connections:
 
 def _best_rivals(keys: Index, values: Array) -> Array:
     """The highest of the values of the others with the same key; 0 where there are none."""
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)
     values = values[order]
     begins = np.flatnonzero(np.diff(keys[order], prepend=-1))
     sizes = np.diff(begins, append=len(keys))
@@ -70,27 +73,41 @@ def _best_rivals(keys: Index, values: Array) -> Array:
 
 
 def assemble(
-    peaks: Peaks, connections: Connections, typical: Array, *, longest_limb: float
+    peaks: Peaks,
+    connections: Connections,
+    typical: Array,
+    *,
+    longest_limb: float,
+    min_joints: int,
+    sure_joint: float,
 ) -> tuple[list[Group], Connections]:
-    """Groups of two peaks or more that make one person each, and the connections whose rows they name.
+    """People: groups with at least `min_joints` peaks of height `sure_joint`, and the connections whose rows they name.
 
     `typical` (L,) are lengths of the limbs beside each other, NaN where unknown. A limb more than `longest_limb` times
     longer than the others of its person let expect may have been joined before these: then it is taken out and all
-    begins again, until none is left. With `longest_limb` 0 any length will do.
+    begins again. With `longest_limb` 0 any length will do.
     """
-    while True:
+    sure = (peaks.scores >= sure_joint).tolist()
+    for look in range(LOOKS_BACK + 1):
         sizes = connections.lengths / typical[connections.limbs]
         groups = _join(peaks, connections, sizes, longest_limb)
-        if not longest_limb:
-            return groups, connections
-        judging = [group for group in groups if len(group.sizes) > SURE_SIZES]
-        middles = np.array([group.sizes[len(group.sizes) // 2] for group in judging])
-        person, rows = flatten([group.limbs for group in judging])
-        fits = np.ones(len(connections), bool)
-        fits[rows] = ~(sizes[rows] > longest_limb * middles[person]) | (connections.lengths[rows] < ALWAYS_FITS)
-        if fits.all():
-            return groups, connections
+        groups = [group for group in groups if sum([sure[peak] for peak in group.peaks]) >= min_joints]
+        fits = _find_fitting(groups, connections, sizes, longest_limb)
+        if fits.all() or look == LOOKS_BACK:
+            break
         connections = connections[np.flatnonzero(fits)]
+    return groups, connections
+
+
+def _find_fitting(groups: list[Group], connections: Connections, sizes: Array, longest_limb: float) -> Bools:
+    """Which connections (n,) are not too long beside the other limbs of the person that they went to."""
+    fits = np.ones(len(connections), bool)
+    judged = [group for group in groups if longest_limb and len(group.sizes) >= MANY_SIZES]
+    if judged:
+        middles = np.array([group.sizes[len(group.sizes) // 2] for group in judged])
+        person, rows = flatten([group.limbs for group in judged])
+        fits[rows] = ~(sizes[rows] > longest_limb * middles[person]) | (connections.lengths[rows] < ALWAYS_FITS)
+    return fits
 
 
 def _join(peaks: Peaks, connections: Connections, sizes: Array, longest_limb: float) -> list[Group]:
@@ -101,22 +118,25 @@ def _join(peaks: Peaks, connections: Connections, sizes: Array, longest_limb: fl
     group are more than `longest_limb` times longer than those of the other let expect.
     """
     groups = [Group([row], [], 1 << joint, []) for row, joint in enumerate(peaks.joints.tolist())]
-    limits = np.where((connections.lengths >= ALWAYS_FITS) & (longest_limb > 0), sizes / max(longest_limb, 1e-6), 0)
+    judged = (connections.lengths >= ALWAYS_FITS) & (longest_limb > 0)
+    limits = np.where(judged, sizes / max(longest_limb, 1e-6), 0).tolist()
     sizes = np.where(connections.lengths >= MEASURABLE, sizes, np.nan)
-    columns = (connections.starts, connections.ends, sizes, limits)
-    for row, (a, b, size, least) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+    tries = zip(connections.starts.tolist(), connections.ends.tolist(), sizes.tolist(), limits, strict=True)
+    for row, (a, b, size, least) in enumerate(tries):
         one, other = groups[a], groups[b]
         if one is not other:
-            if one.joints & other.joints or not _suit(one.sizes, other.sizes, least, longest_limb):
+            if one.joints & other.joints:
+                continue
+            if (one.sizes or other.sizes) and not _suit(one.sizes, other.sizes, least, longest_limb):
                 continue
             if len(one.peaks) < len(other.peaks):
                 one, other = other, one
             for peak in other.peaks:
                 groups[peak] = one
             one.peaks += other.peaks
-            one.limbs += other.limbs
             one.joints |= other.joints
-            if other.sizes:
+            if other.limbs:
+                one.limbs += other.limbs
                 one.sizes = sorted(one.sizes + other.sizes)
         one.limbs.append(row)
         if size == size:  # not NaN

@@ -33,7 +33,8 @@ class DecoderSettings:
     longest_limb     a limb may be this many times longer than the other limbs of the person let expect; 0: no limit
     shared_joint     least score of two limbs of different people that end in one joint, for both to keep it (held
                      hands); above 1: a joint never has two owners
-    min_joints       least number of joints of a person
+    min_joints       least number of sure joints of a person
+    sure_joint       least height of a joint that counts for `min_joints`
     min_score        least score of a person
     max_peaks        at most so many peaks of each joint, the highest, bound the time that a map of noise takes
     """
@@ -44,7 +45,8 @@ class DecoderSettings:
     longest_limb: float = 2.5
     shared_joint: float = 0.6
     min_joints: int = 4
-    min_score: float = 0.05
+    sure_joint: float = 0.1
+    min_score: float = 0.02
     max_peaks: int = 256
 
 
@@ -61,8 +63,9 @@ def decode(
 
     `heatmaps` are (K, h, w), or (K + 1, h, w) with the background last, which is not read; `fields` are (2L, h, w) in
     the order of `skeleton.fields`. Cell i lies at the pixel stride * i + (stride - 1) / 2. The score of a joint is the
-    height of its peak; that of a person is the sum over joints and limbs of what was found, divided by what a whole
-    person has, 0..1. People stand in the order of their scores, the highest first.
+    height of its peak. That of a person is the sum of the scores of the limbs found, divided by the number of limbs
+    that there are, where a limb of n cells counts n / (n + 1): short ones prove less, and the joints of small people
+    are found less exactly. Both lie in 0..1. People stand in the order of their scores, the highest first.
 
     Raises `ModelError` when the maps do not fit the skeleton or are not finite.
     """
@@ -70,8 +73,14 @@ def decode(
     peaks = find_peaks(heatmaps, threshold=settings.peak_threshold, limit=settings.max_peaks)
     connections = connect(peaks, fields, skeleton, threshold=settings.field_threshold, support=settings.field_support)
     connections = order_by_clearness(peaks, connections)
-    groups, connections = assemble(peaks, connections, typical_lengths(skeleton), longest_limb=settings.longest_limb)
-    groups = [group for group in groups if len(group.peaks) >= settings.min_joints]
+    groups, connections = assemble(
+        peaks,
+        connections,
+        typical_lengths(skeleton),
+        longest_limb=settings.longest_limb,
+        min_joints=settings.min_joints,
+        sure_joint=settings.sure_joint,
+    )
     share_joints(groups, peaks, connections, least_score=settings.shared_joint)
     people = _to_people(groups, peaks, connections, skeleton, stride, image_size)
     return people[people.person_scores >= settings.min_score]
@@ -116,8 +125,8 @@ def _to_people(
     keypoints[person, peaks.joints[peak]] = geometry.cell_to_pixel(cells, stride)
     scores[person, peaks.joints[peak]] = peaks.scores[peak]
     owner, limb = flatten([group.limbs for group in groups])
-    evidence = scores.sum(axis=1) + np.bincount(owner, connections.scores[limb], minlength=len(groups))
-    person_scores = evidence / (len(skeleton) + len(skeleton.fields))
+    told = connections.scores * connections.lengths / (connections.lengths + 1)
+    person_scores = np.bincount(owner, told[limb], minlength=len(groups)) / max(len(skeleton.fields), 1)
     order = np.argsort(-person_scores, kind="stable")
     return People.build(
         keypoints[order],

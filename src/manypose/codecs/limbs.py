@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from dataclasses import fields as columns_of
 from itertools import pairwise
 
 import cv2
@@ -16,7 +17,7 @@ Array = NDArray[np.float32]
 
 SAMPLES = 8  # places along a limb where the field is read; twice as many tell no more
 _ALONG = ((np.arange(SAMPLES) + 0.5) / SAMPLES).astype(np.float32)[:, None]
-_BLOCK = 1024  # pairs read at once: what they need stays in the cache
+_BLOCK = 8192  # pairs worked on at once: what they need stays in the cache
 _TALLEST = 32_766  # rows of the tallest picture that cv2.remap reads
 _GLANCES = (np.float32(0.25), np.float32(0.5), np.float32(0.75))  # places where hopeless pairs are told apart first
 NO_DIRECTION = 1.0  # cells; below this length the place of the peaks tells little about the direction of a limb
@@ -80,55 +81,70 @@ def connect(peaks: Peaks, fields: Array, skeleton: Skeleton, *, threshold: float
     """
     height, width = fields.shape[1:]
     x, y = np.clip(peaks.x, 0, width - 1), np.clip(peaks.y, 0, height - 1)
-    found = _glance(_all_pairs(peaks.starts, skeleton), x, y, fields, threshold)
-    scores, hits = np.empty(len(found), np.float32), np.empty(len(found), np.intp)
-    for block in _blocks(found.limbs, most_limbs=_TALLEST // (2 * height)):
-        projected = _project(found[block], x, y, fields)
-        scores[block] = projected.mean(axis=0)
-        hits[block] = (projected > threshold).sum(axis=0)
-    kept = np.flatnonzero((hits >= support * SAMPLES - 1e-6) & (scores > 0))
-    return replace(found, scores=np.minimum(scores, 1))[kept]
+    runs = _all_runs(peaks.starts, skeleton)
+    parts = []
+    for block in _blocks(runs, most_limbs=_TALLEST // (2 * height)):
+        found = _glance(runs[block], x, y, fields, threshold)
+        projected = _project(found, x, y, fields)
+        scores = projected.mean(axis=0)
+        hits = np.add.reduce(projected > threshold, axis=0, dtype=np.intp)
+        kept = np.flatnonzero((hits >= support * SAMPLES - 1e-6) & (scores > 0))
+        parts.append(replace(found, scores=np.minimum(scores, 1))[kept])
+    return _concatenate(parts)
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """Pairs of peaks in runs: run r joins peak starts[r] by limb limbs[r] to counts[r] peaks, the next of `ends`."""
+class _Runs:
+    """Pairs of peaks in runs: run r joins peak starts[r] by limb limbs[r] to counts[r] peaks from ends[r] on."""
 
     limbs: Index
     starts: Index
-    counts: Index
     ends: Index
+    counts: Index
+
+    def __len__(self) -> int:
+        return len(self.limbs)
+
+    def __getitem__(self, rows: slice) -> _Runs:
+        return _Runs(self.limbs[rows], self.starts[rows], self.ends[rows], self.counts[rows])
 
 
-def _all_pairs(starts: Index, skeleton: Skeleton) -> _Pairs:
+def _all_runs(starts: Index, skeleton: Skeleton) -> _Runs:
     """Every pair of peaks that a limb could join; `starts` (K + 1,) is where the peaks of each joint begin."""
     joints = np.array(skeleton.fields, np.intp).reshape(-1, 2)
     sizes = np.diff(starts)
-    runs = sizes[joints[:, 0]]
+    runs = np.where(sizes[joints[:, 1]] > 0, sizes[joints[:, 0]], 0)
     limbs = np.repeat(np.arange(len(joints)), runs)
     first = starts[joints[limbs, 0]] + np.arange(len(limbs)) - np.repeat(np.cumsum(runs) - runs, runs)
-    counts = sizes[joints[limbs, 1]]
-    before = np.cumsum(counts) - counts
-    ends = np.repeat(starts[joints[limbs, 1]] - before, counts)
-    ends += np.arange(len(ends))
-    return _Pairs(limbs, first, counts, ends)
+    return _Runs(limbs, first, starts[joints[limbs, 1]], sizes[joints[limbs, 1]])
 
 
-def _glance(pairs: _Pairs, x: Array, y: Array, fields: Array, threshold: float) -> Connections:
+def _blocks(runs: _Runs, *, most_limbs: int) -> list[slice]:
+    """Slices of runs that are worked on at once: not too many pairs, nor more limbs than cv2 reads as one picture."""
+    pairs = np.cumsum(runs.counts)
+    block = pairs // _BLOCK + (pairs[-1:].sum() // _BLOCK + 1) * (runs.limbs // max(most_limbs, 1))
+    edges = [*np.flatnonzero(np.diff(block, prepend=-1)).tolist(), len(runs)]
+    return [slice(begin, end) for begin, end in pairwise(edges)]
+
+
+def _glance(runs: _Runs, x: Array, y: Array, fields: Array, threshold: float) -> Connections:
     """The pairs whose field points the right way at two of three cells between them and on the whole; not yet scored.
 
     Nearly all pairs are hopeless, and this finds out with a tenth of the work. The peaks lie at `x`, `y` in the map.
     """
     height, width = fields.shape[1:]
-    x_start, y_start = np.repeat(x[pairs.starts], pairs.counts), np.repeat(y[pairs.starts], pairs.counts)
-    along_x, along_y = x.take(pairs.ends) - x_start, y.take(pairs.ends) - y_start
+    counts = runs.counts
+    ends = np.repeat(runs.ends - np.cumsum(counts) + counts, counts)
+    ends += np.arange(len(ends))
+    x_start, y_start = np.repeat(x[runs.starts], counts), np.repeat(y[runs.starts], counts)
+    along_x, along_y = x.take(ends) - x_start, y.take(ends) - y_start
     x_start += 0.5  # so that cutting the fraction off rounds
     y_start += 0.5
     lengths = np.sqrt(along_x * along_x + along_y * along_y)
     least = threshold * lengths
-    map_begins = np.repeat(pairs.limbs * (2 * height * width), pairs.counts)
+    map_begins = np.repeat(runs.limbs * (2 * height * width), counts)
     flat = fields.reshape(-1)
-    total, hits = np.zeros(len(lengths), np.float32), np.zeros(len(lengths), np.uint8)
+    total, hits = np.zeros(len(ends), np.float32), np.zeros(len(ends), np.uint8)
     for share in _GLANCES:
         cells = (y_start + share * along_y).astype(np.intp)
         cells *= width
@@ -140,29 +156,15 @@ def _glance(pairs: _Pairs, x: Array, y: Array, fields: Array, threshold: float) 
         total += projected
         hits += projected > least
     kept = np.flatnonzero(((hits >= 2) & (total > len(_GLANCES) * least)) | (lengths < 2 * NO_DIRECTION))
-    runs = np.repeat(np.arange(len(pairs.starts)), pairs.counts)[kept]
-    return Connections(pairs.limbs[runs], pairs.starts[runs], pairs.ends[kept], total[kept], lengths[kept])
-
-
-def _blocks(limbs: Index, *, most_limbs: int) -> list[slice]:
-    """Slices of ascending `limbs` (n,), none of them too long, nor with more limbs than cv2 reads as one picture."""
-    long = np.arange(0, len(limbs), _BLOCK)
-    tall = np.searchsorted(limbs, np.arange(0, limbs[-1] + 1 if len(limbs) else 0, max(most_limbs, 1)))
-    edges = [*np.union1d(long, tall).tolist(), len(limbs)]
-    return [slice(begin, end) for begin, end in pairwise(edges)]
+    run = np.repeat(np.arange(len(runs)), counts)[kept]
+    return Connections(runs.limbs[run], runs.starts[run], ends[kept], total[kept], lengths[kept])
 
 
 def _project(pairs: Connections, x: Array, y: Array, fields: Array) -> Array:
     """Projections (samples, n) of the fields on the limbs; on a short one their length takes its place step by step."""
     x_start, y_start = x[pairs.starts], y[pairs.starts]
     along_x, along_y = x[pairs.ends] - x_start, y[pairs.ends] - y_start
-    first, last = int(pairs.limbs[0]), int(pairs.limbs[-1])
-    height, width = fields.shape[1:]
-    stack = fields[2 * first : 2 * last + 2].reshape(-1, width)
-    places_x = x_start + _ALONG * along_x
-    places_y = y_start + ((pairs.limbs - first) * (2 * height)).astype(np.float32) + _ALONG * along_y
-    field_x = cv2.remap(stack, places_x, places_y, cv2.INTER_LINEAR)
-    field_y = cv2.remap(stack[height:], places_x, places_y, cv2.INTER_LINEAR)
+    field_x, field_y = _read_fields(fields, pairs.limbs, x_start + _ALONG * along_x, y_start + _ALONG * along_y)
     unit = np.maximum(pairs.lengths, 1e-6)
     projected: Array = field_x * (along_x / unit) + field_y * (along_y / unit)
     short = np.flatnonzero(pairs.lengths < NO_DIRECTION)
@@ -171,3 +173,24 @@ def _project(pairs: Connections, x: Array, y: Array, fields: Array) -> Array:
         strength = np.sqrt(field_x[:, short] ** 2 + field_y[:, short] ** 2)
         projected[:, short] = blend * projected[:, short] + (1 - blend) * strength
     return projected
+
+
+def _read_fields(fields: Array, limbs: Index, x: Array, y: Array) -> tuple[Array, Array]:
+    """Field vectors, x and y (samples, n), of ascending limbs (n,) at places in their maps, linear between cells.
+
+    The maps of these limbs stand on each other as one picture that cv2 reads.
+    """
+    if not len(limbs):
+        return x, y
+    first, height = int(limbs[0]), fields.shape[1]
+    stack = fields[2 * first : 2 * int(limbs[-1]) + 2].reshape(-1, fields.shape[2])
+    y = y + ((limbs - first) * (2 * height)).astype(np.float32)
+    return cv2.remap(stack, x, y, cv2.INTER_LINEAR), cv2.remap(stack[height:], x, y, cv2.INTER_LINEAR)
+
+
+def _concatenate(parts: list[Connections]) -> Connections:
+    if not parts:
+        none = np.zeros(0, np.intp)
+        return Connections(none, none, none, np.zeros(0, np.float32), np.zeros(0, np.float32))
+    columns = ([getattr(part, column.name) for part in parts] for column in columns_of(Connections))
+    return Connections(*(np.concatenate(column) for column in columns))

@@ -29,6 +29,8 @@ OUTSIDE = -1.0  # what stands beyond the border of a map
 FARTHEST = 0.75  # cells; a summit's place is never moved farther from its cell
 
 _PAD = 2
+_NEIGHBOURHOOD = np.ones((3, 3), np.uint8)
+_AROUND = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dx or dy])
 _ROWS, _COLUMNS = (axis.reshape(-1, 1) for axis in np.mgrid[-_PAD : _PAD + 1, -_PAD : _PAD + 1])
 _CENTRE = len(_ROWS) // 2
 _RING = np.maximum(np.abs(_ROWS), np.abs(_COLUMNS))
@@ -37,6 +39,8 @@ _TERMS = np.hstack([np.ones((25, 1)), _COLUMNS, _ROWS, -(_COLUMNS**2), -(_ROWS**
 # Weights (16, 25) of a window of cells in the middle 4 x 4 cells of a map twice as fine: cubic, as cv2.resize has it.
 _CUBIC = np.array([[-27, 225, 67, -9, 0], [-9, 67, 225, -27, 0], [0, -27, 225, 67, -9], [0, -9, 67, 225, -27]]) / 256
 _TWICE_AS_FINE = np.kron(_CUBIC, _CUBIC)
+_FINE_MIDDLE = np.array([5, 6, 9, 10])
+_FINE_AROUND = _FINE_MIDDLE + (_AROUND @ (4, 1))[:, None]
 _PRODUCTS = (_TERMS[:, :, None] * _TERMS[:, None, :]).reshape(25, 25)
 
 
@@ -67,19 +71,17 @@ def find_peaks(heatmaps: Array, *, threshold: float, limit: int = 256) -> Peaks:
     slope of a higher peak gives none. The heatmaps must be finite.
     """
     joints, height, width = heatmaps.shape
-    padded = np.full((joints, height + 2 * _PAD, width + 2 * _PAD), OUTSIDE, np.float32)
-    padded[:, _PAD:-_PAD, _PAD:-_PAD] = heatmaps
     stride = width + 2 * _PAD
-    window = _ROWS * stride + _COLUMNS
-    stack = np.minimum(
-        padded.reshape(-1, stride), np.float32(SATURATION)
-    )  # ripples on top of a saturated plateau are no summits
-    high = _mark_summits(stack, threshold)
-    summits = _one_for_each(stack, high)
-    hidden, *places = _find_hidden(stack, high, max(threshold, LEAST_HIDDEN))
-    fitted = _fit_gaussians(padded.reshape(-1).take(summits + window))
+    padded = np.full((joints, height + 2 * _PAD, stride), OUTSIDE, np.float32)
+    # Cut, a saturated plateau is flat: ripples on it are no summits.
+    np.minimum(heatmaps, np.float32(SATURATION), out=padded[:, _PAD:-_PAD, _PAD:-_PAD])
+    stack = padded.reshape(-1, stride)
+    marked = (stack == cv2.dilate(stack, _NEIGHBOURHOOD)) & (stack > threshold)
+    summits = _one_for_each(stack, marked)
+    hidden, *places = _find_hidden(stack, marked, max(threshold, LEAST_HIDDEN))
+    fitted = _fit_gaussians(padded.reshape(-1).take(summits + (_ROWS * stride + _COLUMNS)))
     cells = np.concatenate([summits, hidden])
-    order = np.argsort(cells, kind="stable")
+    order = np.argsort(cells)
     cells = cells[order]
     moved_x, moved_y, scores = (np.concatenate(pair)[order] for pair in zip(fitted, places, strict=True))
     joint, inside = np.divmod(cells, (height + 2 * _PAD) * stride)
@@ -94,61 +96,65 @@ def find_peaks(heatmaps: Array, *, threshold: float, limit: int = 256) -> Peaks:
     )
 
 
-def _mark_summits(stack: Array, threshold: float) -> NDArray[np.bool_]:
-    """Where maps that stand on each other, with a margin around each, are not exceeded by a neighbour."""
-    marked = stack == cv2.dilate(stack, np.ones((3, 3), np.uint8))
-    marked &= stack > threshold
-    return marked
+def _one_for_each(stack: Array, marked: NDArray[np.bool_]) -> Index:
+    """Flat indices, ascending, of one of the marked cells for each summit: the middle of a plateau, none for a terrace.
 
-
-def _one_for_each(stack: Array, summits: NDArray[np.bool_]) -> Index:
-    """Flat indices, ascending, of one cell for each summit: the middle one of a plateau, none for a terrace."""
-    cells = np.flatnonzero(summits)
-    flat, stride = stack.reshape(-1), stack.shape[1]
-    neighbours = cells[:, None] + np.array([-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1])
-    tied = flat.take(neighbours) == flat.take(cells)[:, None]
+    `stack` are maps on each other with a margin around each; marked are the cells that no neighbour exceeds.
+    """
+    cells = np.flatnonzero(marked)
+    neighbours = cells[:, None] + _AROUND @ (stack.shape[1], 1)
+    flat = stack.reshape(-1)
+    equal = flat.take(neighbours) == flat.take(cells)[:, None]
+    tied = equal.any(axis=1)
     if not tied.any():
         return cells
-    terrace = (tied & ~summits.reshape(-1).take(neighbours)).any(axis=1)
-    return _middles_of_plateaus(summits, cells, terrace)
+    plateau = cells[tied]
+    place = np.minimum(np.searchsorted(plateau, neighbours[tied]), len(plateau) - 1)
+    joined = equal[tied] & (plateau[place] == neighbours[tied])
+    label = _label(np.where(joined, place, np.arange(len(plateau))[:, None]))
+    terrace = np.bincount(label, (equal[tied] & ~joined).any(axis=1)) > 0
+    middles = plateau[_middles(label, *np.divmod(plateau, stack.shape[1]))]
+    return np.sort(np.concatenate([cells[~tied], middles[~terrace[np.unique(label)]]]))
 
 
-def _middles_of_plateaus(summits: NDArray[np.bool_], cells: Index, terrace: NDArray[np.bool_]) -> Index:
-    """One of `cells` for each connected group of `summits`, the nearest to its middle; none where one is a terrace."""
-    count, labels = cv2.connectedComponents(summits.view(np.uint8), connectivity=8)
-    label = labels.reshape(-1)[cells].astype(np.intp)
-    refused = np.bincount(label, terrace, count) > 0
-    row, column = np.divmod(cells, summits.shape[1])
-    size = np.maximum(np.bincount(label, minlength=count), 1)
-    away_y = row - (np.bincount(label, row, count) / size)[label]
-    away_x = column - (np.bincount(label, column, count) / size)[label]
-    order = np.lexsort((cells, away_x**2 + away_y**2, label))
-    first = order[np.diff(label[order], prepend=-1) > 0]
-    return np.sort(cells[first[~refused[label[first]]]])
+def _label(neighbours: Index) -> Index:
+    """For each of n cells the lowest row that it is connected to; `neighbours` (n, 8) are rows, its own for none."""
+    label = np.arange(len(neighbours))
+    while True:
+        lowest = np.minimum(label, label[neighbours].min(axis=1))
+        lowest = lowest[lowest]
+        if (lowest == label).all():
+            return label
+        label = lowest
 
 
-def _find_hidden(stack: Array, summits: NDArray[np.bool_], threshold: float) -> tuple[Index, Array, Array, Array]:
+def _middles(label: Index, row: Index, column: Index) -> Index:
+    """The cell nearest to the middle of each group of cells with the same label, by ascending label."""
+    size = np.maximum(np.bincount(label), 1)
+    away_y = row - (np.bincount(label, row) / size)[label]
+    away_x = column - (np.bincount(label, column) / size)[label]
+    order = np.lexsort((away_x**2 + away_y**2, label))
+    return order[np.diff(label[order], prepend=-1) > 0]
+
+
+def _find_hidden(stack: Array, marked: NDArray[np.bool_], threshold: float) -> tuple[Index, Array, Array, Array]:
     """Peaks that fall between the cells beside a higher one: cell, offsets x and y from it in cells, and height.
 
     Two joints one and a half cells apart are a ridge with one summit on the map's own grid, but two on one twice as
     fine. That one is made (as `cv2.resize` would, cubic) where a cell is high and not beside a summit, and only there.
     """
-    near_summits = cv2.dilate(summits.view(np.uint8), np.ones((3, 3), np.uint8))
-    cells = np.flatnonzero((stack > threshold) & (near_summits == 0))
+    beside_summits = cv2.dilate(marked.view(np.uint8), _NEIGHBOURHOOD)
+    cells = np.flatnonzero((stack > threshold) & (beside_summits == 0))
     windows = stack.reshape(-1).take(cells + (_ROWS * stack.shape[1] + _COLUMNS))
-    fine = (_TWICE_AS_FINE @ np.maximum(windows, 0)).reshape(4, 4, -1)
-    middle = fine[1:3, 1:3]
-    others = [fine[1 + dy : 3 + dy, 1 + dx : 3 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dx or dy]
-    row, column, found = np.nonzero((middle > np.max(others, axis=0)) & (middle > threshold))
-
-    def refine(place: Index, left: Array, right: Array) -> Array:
-        """Offset in cells of the top of a parabola through three of the finer cells."""
-        top = middle[row, column, found]
-        return (place - 0.5) / 2 + (right - left) / (4 * (2 * top - left - right))
-
-    x = refine(column, fine[row + 1, column, found], fine[row + 1, column + 2, found])
-    y = refine(row, fine[row, column + 1, found], fine[row + 2, column + 1, found])
-    return cells[found], x, y, np.clip(middle[row, column, found], 0, 1)
+    fine = _TWICE_AS_FINE @ np.maximum(windows, 0)
+    heights = fine[_FINE_MIDDLE]
+    place, found = np.nonzero((heights > fine[_FINE_AROUND].max(axis=0)) & (heights > threshold))
+    height, around = heights[place, found], fine[_FINE_AROUND[:, place], found]
+    left, right, up, down = around[3], around[4], around[1], around[6]  # as in _AROUND
+    # The top of a parabola through three of the finer cells, which lie half a cell apart.
+    x = (place % 2 - 0.5) / 2 + (right - left) / (4 * (2 * height - left - right))
+    y = (place // 2 - 0.5) / 2 + (down - up) / (4 * (2 * height - up - down))
+    return cells[found], x, y, np.clip(height, 0, 1)
 
 
 def _fit_gaussians(windows: Array) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -196,9 +202,9 @@ def _solve(equations: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     for k in range(len(equations)):
         equations[k] /= equations[k, k].copy()
-        for other in range(len(equations)):
-            if other != k:
-                equations[other, k:] -= equations[other, k].copy() * equations[k, k:]
+        factors = equations[:, k].copy()
+        factors[k] = 0
+        equations -= factors[:, None] * equations[k]
     return equations[:, -1]
 
 

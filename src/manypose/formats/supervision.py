@@ -1,4 +1,4 @@
-"""`supervision.KeyPoints`, for its painters, trackers and zones. Needs supervision: pip install 'manypose[tables]'.
+"""`supervision.KeyPoints`, for its painters, trackers and zones. Needs it: pip install 'manypose[supervision]'.
 
 supervision (0.29 and newer) has no missing joints: it passes over a joint that is not `visible`, and older code over
 one at (0, 0). So an absent joint is written with all three: (0, 0), confidence 0, not visible. NaN is not written:
@@ -25,7 +25,7 @@ def to_keypoints(people: People) -> supervision.KeyPoints:
 
     Raises `MissingExtraError` without supervision.
     """
-    sv = require("supervision", extra="tables")
+    sv = require("supervision", extra="supervision")
     if not len(people):
         empty: supervision.KeyPoints = sv.KeyPoints.empty()
         return empty

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from manypose import __version__
+from manypose.codecs.grouping import DecoderSettings
 from manypose.convert.export import export_onnx
 from manypose.errors import ModelError, OutputError
 from manypose.model import FieldSettings, InputSettings, Metadata
@@ -52,7 +54,12 @@ def export_checkpoint(
             skeleton=recipe.skeleton,
             input=InputSettings() if long_side is None else InputSettings(long_side=long_side),
             outputs={"heatmaps": "heatmaps", "fields": "fields"},
-            maps=FieldSettings(stride=recipe.stride, sigma=recipe.sigma, limb_width=recipe.limb_width),
+            maps=FieldSettings(
+                stride=recipe.stride,
+                sigma=recipe.sigma,
+                limb_width=recipe.limb_width,
+                decoder=dataclasses.asdict(DecoderSettings()),
+            ),
             licence=licence,
             origin={"recipe": recipe.model_dump(mode="json", exclude={"root", "out", "init", "resume"})},
             manypose_version=__version__,

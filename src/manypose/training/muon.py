@@ -1,6 +1,6 @@
 """Muon: momentum whose updates of weight matrices are made orthogonal.
 
-On a budget of an hour of CPU it learns from fewer pictures than AdamW (figures in `docs/training.md`).
+On a budget of an hour of CPU it learns from fewer pictures than AdamW (figures in `docs/train.md`).
 Source: K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the coefficients of the
 iteration are theirs. torch.optim.Muon takes matrices only; here kernels (out, in, h, w) are matrices out x (in h w).
 """

@@ -44,8 +44,9 @@ def train(recipe: Recipe, *, progress: bool = True) -> Path:
     folder = recipe.out / recipe.name
     if recipe.resume and not recipe.resume.is_file():
         raise RecipeError(f"resume: {recipe.resume} is not there")
-    if (folder / LAST).exists() and not recipe.resume:
-        raise OutputError(f"{folder / LAST}: a run of this name is there; choose another name, or resume={LAST} of it")
+    resumed = recipe.resume is not None and recipe.resume.resolve().parent == folder.resolve()
+    if (folder / "recipe.yaml").exists() and not resumed:
+        raise OutputError(f"{folder}: a run of this name is there; choose another name, or resume a checkpoint of it")
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)

@@ -1,9 +1,10 @@
 """The classic decoder of part affinity fields, written plainly: what the products of 2017 to 2020 do, for comparison.
 
-Every map is enlarged by eight (cubic), heatmaps are smoothed (sigma 3), a peak exceeds its four neighbours, every pair
-of peaks is tried with ten samples of the field, each sort of limb is matched greedily on its own, and limbs grow to rows
-of people in a fixed order. The steps and constants are those of openpose.md's "common algorithm" family; nothing of it
-is used by the package.
+Every map is enlarged by eight (cubic), heatmaps are smoothed (sigma 3), a peak is not below its four neighbours, every
+pair of peaks is tried with ten samples of the field, each sort of limb is matched greedily on its own, and limbs grow
+to rows of people in a fixed order. The steps, the constants and the way of programming them (lists of peaks, a loop
+over pairs, small arrays for the samples of each) are those that the Python products of the family share; the words are
+our own, and the package uses nothing of it.
 """
 
 from __future__ import annotations
@@ -111,18 +112,16 @@ def match(starts: list[Peak], ends: list[Peak], field_x: Array, field_y: Array) 
 
 
 def score_limb(start: Peak, end: Peak, field_x: Array, field_y: Array) -> float:
-    """Mean of ten projections with the penalty for limbs longer than half the map is high; 0 where it is refused."""
-    dx, dy = end[0] - start[0], end[1] - start[1]
-    length = max(0.001, (dx * dx + dy * dy) ** 0.5)
-    total, hits = 0.0, 0
-    for k in range(SAMPLES):
-        x = round(start[0] + dx * k / (SAMPLES - 1))
-        y = round(start[1] + dy * k / (SAMPLES - 1))
-        projection = (field_x[y, x] * dx + field_y[y, x] * dy) / length
-        total += projection
-        hits += projection > FIELD_THRESHOLD
-    score = total / SAMPLES + min(0.5 * field_x.shape[0] / length - 1, 0)
-    return score if hits >= SAMPLES_NEEDED else 0.0
+    """Mean of ten projections, less a penalty for limbs longer than half the map is high; 0 where it is refused."""
+    vector = np.subtract(end[:2], start[:2])
+    length = max(0.001, float(np.sqrt(np.sum(vector * vector))))
+    unit = vector / length
+    places = list(zip(np.linspace(start[0], end[0], SAMPLES), np.linspace(start[1], end[1], SAMPLES), strict=True))
+    along_x = np.array([field_x[round(y), round(x)] for x, y in places])
+    along_y = np.array([field_y[round(y), round(x)] for x, y in places])
+    projections = along_x * unit[0] + along_y * unit[1]
+    score = float(np.sum(projections)) / SAMPLES + min(0.5 * field_x.shape[0] / length - 1, 0)
+    return score if len(np.nonzero(projections > FIELD_THRESHOLD)[0]) >= SAMPLES_NEEDED else 0.0
 
 
 def grow(

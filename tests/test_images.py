@@ -385,12 +385,19 @@ def test_a_file_that_this_user_must_not_read(tmp_path: Path, monkeypatch: pytest
     path.chmod(0)
     if os.access(path, os.R_OK):  # the administrator reads everything
 
-        def refuse(*_: object) -> None:
+        def refuse(*_: object, **__: object) -> None:
             raise PermissionError(13, "Permission denied")
 
         monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(ImageError, match=r"secret\.png: no permission to read the file; change its access rights"):
         open_image(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_without_a_writer_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match=r"pipe\.png: it is not an ordinary file"):
+        open_image(tmp_path / "pipe.png")
 
 
 def test_a_file_that_is_no_ordinary_file() -> None:

@@ -105,12 +105,12 @@ class Model:
     def codec(self) -> FieldsCodec:
         """Meaning and decoding of the model's maps; raises `ModelError` for decoder settings that do not exist."""
         maps = self.metadata.maps
-        known = {setting.name: type(setting.default) for setting in dataclasses.fields(DecoderSettings)}
+        known = dataclasses.asdict(DecoderSettings())
         unknown = sorted(set(maps.decoder) - set(known))
         if unknown:
             names = ", ".join(known)
             raise ModelError(f"{self.path}: metadata, maps.decoder: unknown setting {unknown[0]!r}; there are {names}")
-        decoder = DecoderSettings(**{name: known[name](value) for name, value in maps.decoder.items()})
+        decoder = DecoderSettings(**{name: type(known[name])(value) for name, value in maps.decoder.items()})
         return FieldsCodec(
             self.skeleton, stride=maps.stride, sigma=maps.sigma, limb_width=maps.limb_width, decoder=decoder
         )

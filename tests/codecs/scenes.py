@@ -50,12 +50,6 @@ def person(
     return keypoints.astype(np.float32)
 
 
-def near_joints(found: NDArray[np.float32], truth: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Which joints (N, M, K) of N found people lie near those of M true ones, and how far away (N, M, K) they are."""
-    distances = np.linalg.norm(found[:, None].astype(np.float64) - truth[None], axis=-1)
-    return distances < NEAR, distances  # NaN, an absent joint, is not near
-
-
 def answers(found: NDArray[np.float32], truth: NDArray[np.float32]) -> tuple[int, int, float]:
     """People found (half of their joints or more are near), joints near, and the mean error of these in pixels.
 
@@ -63,7 +57,8 @@ def answers(found: NDArray[np.float32], truth: NDArray[np.float32]) -> tuple[int
     """
     from scipy.optimize import linear_sum_assignment
 
-    near, distances = near_joints(found, truth)
+    distances = np.linalg.norm(found[:, None].astype(np.float64) - truth[None], axis=-1)
+    near = distances < NEAR  # NaN, an absent joint, is not near
     counts = near.sum(axis=-1)
     rows, columns = linear_sum_assignment(-counts)
     there = (~np.isnan(truth[..., 0])).sum(axis=1)

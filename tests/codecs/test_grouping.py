@@ -35,8 +35,8 @@ def assert_same_people(found: np.ndarray, truth: np.ndarray, *, within: float) -
     """The same people in any order: the same joints, none farther than `within` pixels from its place."""
     assert len(found) == len(truth)
     for keypoints in truth:
-        distances = np.linalg.norm(found - keypoints, axis=2)
-        closest = found[np.nanmedian(distances, axis=1).argmin()]
+        distances = np.nan_to_num(np.linalg.norm(found - keypoints, axis=2), nan=100)
+        closest = found[np.median(distances, axis=1).argmin()]
         np.testing.assert_array_equal(np.isnan(closest), np.isnan(keypoints))
         np.testing.assert_allclose(closest, keypoints, atol=within)
 
@@ -97,10 +97,14 @@ def test_noise_alone_is_nobody() -> None:
 def test_the_best_person_comes_first_and_scores_are_shares() -> None:
     half = person((420, 150), 50, without=("right_knee", "right_ankle", "left_knee", "left_ankle", "left_wrist"))
     people = there_and_back(half, person((150, 150), 50))
-    assert people.person_scores[0] > 0.95
-    assert people.person_scores[0] > people.person_scores[1] > 0.5
-    assert people.person_scores.max() <= 1
+    assert 1 > people.person_scores[0] > people.person_scores[1] > 0.3
     assert people.scores.max() <= 1
+
+
+def test_the_same_person_scores_more_the_larger_he_is() -> None:
+    scores = [float(there_and_back(person((200, 160), torso)).person_scores[0]) for torso in (20, 40, 80)]
+    assert scores == sorted(scores)
+    assert scores[0] > 0.4
 
 
 def test_maps_without_the_background_give_the_same() -> None:
@@ -179,12 +183,14 @@ def test_a_limb_far_too_long_for_the_person_is_refused() -> None:
     assert free.visible[0, ankle]
 
 
-@pytest.mark.parametrize("factor", [0.4, 1.0])
+@pytest.mark.parametrize("factor", [0.4, 0.8])
 def test_weak_maps_give_the_same_joints_and_lower_scores(factor: float) -> None:
     heatmaps, fields = CODEC.encode(person((150, 150), 50)[None], SIZE)
-    people = CODEC.decode(heatmaps * np.float32(factor), fields * np.float32(factor))
-    assert people.visible.all()
-    assert people.person_scores[0] == pytest.approx(factor, rel=0.05)
+    strong = CODEC.decode(heatmaps, fields)
+    weak = CODEC.decode(heatmaps * np.float32(factor), fields * np.float32(factor))
+    np.testing.assert_allclose(weak.keypoints, strong.keypoints, atol=0.1)
+    np.testing.assert_allclose(weak.scores, factor, rtol=0.05)
+    assert weak.person_scores[0] == pytest.approx(factor * strong.person_scores[0], rel=0.05)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 16), (16, 8), (24, 24)])

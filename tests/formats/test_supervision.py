@@ -81,5 +81,5 @@ def test_another_number_of_joints_is_refused() -> None:
 
 def test_without_supervision_the_way_to_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(MissingExtraError, match=r"needs supervision, .* pip install 'manypose\[tables\]'"):
+    with pytest.raises(MissingExtraError, match=r"needs supervision, .* pip install 'manypose\[supervision\]'"):
         someone().to_supervision()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -33,10 +33,10 @@ class Group:
     A size is what the length of one limb tells of the size of the person.
     """
 
-    peaks: list[int]
-    limbs: list[int]
+    peaks: tuple[int, ...]
+    limbs: tuple[int, ...]
     joints: int
-    sizes: list[float]
+    sizes: tuple[float, ...]
 
 
 def order_by_clearness(peaks: Peaks, connections: Connections) -> Connections:
@@ -117,7 +117,7 @@ def _join(peaks: Peaks, connections: Connections, sizes: Array, longest_limb: fl
     them one when no joint is in both and their limbs suit each other: neither the new limb nor the limbs of the one
     group are more than `longest_limb` times longer than those of the other let expect.
     """
-    groups = [Group([row], [], 1 << joint, []) for row, joint in enumerate(peaks.joints.tolist())]
+    groups = [Group((row,), (), 1 << joint, ()) for row, joint in enumerate(peaks.joints.tolist())]
     judged = (connections.lengths >= ALWAYS_FITS) & (longest_limb > 0)
     limits = np.where(judged, sizes / max(longest_limb, 1e-6), 0).tolist()
     sizes = np.where(connections.lengths >= MEASURABLE, sizes, np.nan)
@@ -134,17 +134,16 @@ def _join(peaks: Peaks, connections: Connections, sizes: Array, longest_limb: fl
             for peak in other.peaks:
                 groups[peak] = one
             one.peaks += other.peaks
+            one.limbs += other.limbs
             one.joints |= other.joints
-            if other.limbs:
-                one.limbs += other.limbs
-                one.sizes = sorted(one.sizes + other.sizes)
-        one.limbs.append(row)
-        if size == size:  # not NaN
-            insort(one.sizes, size)
+            one.sizes += other.sizes
+        one.limbs += (row,)
+        known = (size,) if size == size else ()  # NaN is no size
+        one.sizes = tuple(sorted(one.sizes + known))
     return [group for group in {id(group): group for group in groups}.values() if group.limbs]
 
 
-def _suit(sizes: list[float], other_sizes: list[float], least: float, longest: float) -> bool:
+def _suit(sizes: tuple[float, ...], other_sizes: tuple[float, ...], least: float, longest: float) -> bool:
     """Whether groups of these sizes may be one person, and are not smaller than `least`, as the new limb tells."""
     middle = sizes[len(sizes) // 2] if len(sizes) >= SURE_SIZES else None
     other = other_sizes[len(other_sizes) // 2] if len(other_sizes) >= SURE_SIZES else None
@@ -177,13 +176,13 @@ def share_joints(groups: list[Group], peaks: Peaks, connections: Connections, *,
             far = int(connections.starts[other[0]] + connections.ends[other[0]]) - shared
             apart = np.hypot(peaks.x[far] - peaks.x[near], peaks.y[far] - peaks.y[near])
             if apart >= 0.5 * connections.lengths[row]:
-                group.peaks.append(shared)
-                group.limbs.append(row)
+                group.peaks += (shared,)
+                group.limbs += (row,)
                 group.joints |= bit
                 break
 
 
-def flatten(lists: list[list[int]]) -> tuple[Index, Index]:
+def flatten(lists: Sequence[Sequence[int]]) -> tuple[Index, Index]:
     """Row of the list and value, for all values of all lists."""
     rows = np.repeat(np.arange(len(lists)), [len(values) for values in lists])
     return rows, np.fromiter(chain.from_iterable(lists), np.intp, len(rows))

@@ -105,5 +105,5 @@ def encode_fields(cells: Array, grid: tuple[int, int], limbs: tuple[tuple[int, i
         inside = (np.abs(sideways) <= width) & (forward >= -0.5) & (forward <= length[drawn, None, None] + 0.5)
         total[drawn] += unit[:, :, None, None] * inside[:, None]
         counts[drawn] += inside[:, None]
-    mean: Array = total / np.maximum(counts, np.float32(1))
+    mean = (total / np.maximum(counts, 1)).astype(np.float32, copy=False)
     return mean.reshape(2 * len(limbs), grid[1], grid[0])

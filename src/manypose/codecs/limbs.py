@@ -165,7 +165,7 @@ def _project(pairs: Connections, x: Array, y: Array, fields: Array) -> Array:
     x_start, y_start = x[pairs.starts], y[pairs.starts]
     along_x, along_y = x[pairs.ends] - x_start, y[pairs.ends] - y_start
     field_x, field_y = _read_fields(fields, pairs.limbs, x_start + _ALONG * along_x, y_start + _ALONG * along_y)
-    unit = np.maximum(pairs.lengths, 1e-6)
+    unit: Array = np.maximum(pairs.lengths, np.float32(1e-6))
     projected: Array = field_x * (along_x / unit) + field_y * (along_y / unit)
     short = np.flatnonzero(pairs.lengths < NO_DIRECTION)
     if len(short):
@@ -185,7 +185,9 @@ def _read_fields(fields: Array, limbs: Index, x: Array, y: Array) -> tuple[Array
     first, height = int(limbs[0]), fields.shape[1]
     stack = fields[2 * first : 2 * int(limbs[-1]) + 2].reshape(-1, fields.shape[2])
     y = y + ((limbs - first) * (2 * height)).astype(np.float32)
-    return cv2.remap(stack, x, y, cv2.INTER_LINEAR), cv2.remap(stack[height:], x, y, cv2.INTER_LINEAR)
+    field_x: Array = np.asarray(cv2.remap(stack, x, y, cv2.INTER_LINEAR), np.float32)
+    field_y: Array = np.asarray(cv2.remap(stack[height:], x, y, cv2.INTER_LINEAR), np.float32)
+    return field_x, field_y
 
 
 def _concatenate(parts: list[Connections]) -> Connections:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 SATURATION = 1 - 1e-3  # cells from here on may have been cut, so they say nothing about the shape
@@ -40,7 +41,7 @@ _TERMS = np.hstack([np.ones((25, 1)), _COLUMNS, _ROWS, -(_COLUMNS**2), -(_ROWS**
 _CUBIC = np.array([[-27, 225, 67, -9, 0], [-9, 67, 225, -27, 0], [0, -27, 225, 67, -9], [0, -9, 67, 225, -27]]) / 256
 _TWICE_AS_FINE = np.kron(_CUBIC, _CUBIC)
 _FINE_MIDDLE = np.array([5, 6, 9, 10])
-_FINE_AROUND = _FINE_MIDDLE + (_AROUND @ (4, 1))[:, None]
+_FINE_AROUND = _FINE_MIDDLE + (4 * _AROUND[:, :1] + _AROUND[:, 1:])
 _PRODUCTS = (_TERMS[:, :, None] * _TERMS[:, None, :]).reshape(25, 25)
 
 
@@ -78,12 +79,12 @@ def find_peaks(heatmaps: Array, *, threshold: float, limit: int = 256) -> Peaks:
     stack = padded.reshape(-1, stride)
     marked = (stack == cv2.dilate(stack, _NEIGHBOURHOOD)) & (stack > threshold)
     summits = _one_for_each(stack, marked)
-    hidden, *places = _find_hidden(stack, marked, max(threshold, LEAST_HIDDEN))
     fitted = _fit_gaussians(padded.reshape(-1).take(summits + (_ROWS * stride + _COLUMNS)))
+    hidden, places = _find_hidden(stack, marked, max(threshold, LEAST_HIDDEN))
     cells = np.concatenate([summits, hidden])
     order = np.argsort(cells)
     cells = cells[order]
-    moved_x, moved_y, scores = (np.concatenate(pair)[order] for pair in zip(fitted, places, strict=True))
+    moved_x, moved_y, scores = np.concatenate([fitted, places], axis=1)[:, order].astype(np.float32)
     joint, inside = np.divmod(cells, (height + 2 * _PAD) * stride)
     row, column = np.divmod(inside, stride)
     kept = _highest(joint, scores, limit)
@@ -91,7 +92,7 @@ def find_peaks(heatmaps: Array, *, threshold: float, limit: int = 256) -> Peaks:
         joints=joint[kept],
         x=(column - _PAD + moved_x).astype(np.float32)[kept],
         y=(row - _PAD + moved_y).astype(np.float32)[kept],
-        scores=scores.astype(np.float32)[kept],
+        scores=scores[kept],
         starts=np.searchsorted(joint[kept], np.arange(joints + 1)),
     )
 
@@ -102,7 +103,7 @@ def _one_for_each(stack: Array, marked: NDArray[np.bool_]) -> Index:
     `stack` are maps on each other with a margin around each; marked are the cells that no neighbour exceeds.
     """
     cells = np.flatnonzero(marked)
-    neighbours = cells[:, None] + _AROUND @ (stack.shape[1], 1)
+    neighbours = cells[:, None] + (_AROUND[:, 0] * stack.shape[1] + _AROUND[:, 1])
     flat = stack.reshape(-1)
     equal = flat.take(neighbours) == flat.take(cells)[:, None]
     tied = equal.any(axis=1)
@@ -137,8 +138,8 @@ def _middles(label: Index, row: Index, column: Index) -> Index:
     return order[np.diff(label[order], prepend=-1) > 0]
 
 
-def _find_hidden(stack: Array, marked: NDArray[np.bool_], threshold: float) -> tuple[Index, Array, Array, Array]:
-    """Peaks that fall between the cells beside a higher one: cell, offsets x and y from it in cells, and height.
+def _find_hidden(stack: Array, marked: NDArray[np.bool_], threshold: float) -> tuple[Index, Doubles]:
+    """Peaks that fall between the cells beside a higher one: cells (n,), and offsets x, y from them and heights (3, n).
 
     Two joints one and a half cells apart are a ridge with one summit on the map's own grid, but two on one twice as
     fine. That one is made (as `cv2.resize` would, cubic) where a cell is high and not beside a summit, and only there.
@@ -154,11 +155,11 @@ def _find_hidden(stack: Array, marked: NDArray[np.bool_], threshold: float) -> t
     # The top of a parabola through three of the finer cells, which lie half a cell apart.
     x = (place % 2 - 0.5) / 2 + (right - left) / (4 * (2 * height - left - right))
     y = (place // 2 - 0.5) / 2 + (down - up) / (4 * (2 * height - up - down))
-    return cells[found], x, y, np.clip(height, 0, 1)
+    return cells[found], np.stack([x, y, np.clip(height, 0, 1)])
 
 
-def _fit_gaussians(windows: Array) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Offsets x, y in cells from the middle of windows (25, n) and the heights of the Gaussians fitted there.
+def _fit_gaussians(windows: Array) -> Doubles:
+    """Offsets x, y in cells from the middle of windows (25, n) and heights of the Gaussians fitted there, (3, n).
 
     Weighted least squares on ln(value) = a + b x + c y - p x^2 - q y^2; the weight of a cell is its value squared,
     since equal noise on a value v is noise / v on its logarithm. p and q have a Gaussian prior each and are drawn
@@ -191,10 +192,10 @@ def _fit_gaussians(windows: Array) -> tuple[NDArray[np.float64], NDArray[np.floa
     x = np.clip(b / (2 * p), -FARTHEST, FARTHEST)
     y = np.clip(c / (2 * q), -FARTHEST, FARTHEST)
     rise = np.clip(a + x * (b - p * x) + y * (c - q * y), 0, 0.4)
-    return x, y, np.clip(summit * np.exp(rise), 0, 1)
+    return np.stack([x, y, np.clip(summit * np.exp(rise), 0, 1)])
 
 
-def _solve(equations: NDArray[np.float64]) -> NDArray[np.float64]:
+def _solve(equations: Doubles) -> Doubles:
     """Solutions (m, n) of n positive definite systems (m, m + 1, n), each with its right side last; destroys them.
 
     Gauss and Jordan's elimination for all systems at once: a quarter of the time of `np.linalg.solve`, which takes
@@ -208,7 +209,7 @@ def _solve(equations: NDArray[np.float64]) -> NDArray[np.float64]:
     return equations[:, -1]
 
 
-def _highest(joint: Index, scores: NDArray[np.float64], limit: int) -> Index | slice:
+def _highest(joint: Index, scores: Array, limit: int) -> Index | slice:
     """Rows, in order, of the `limit` highest scores of each joint."""
     if len(joint) <= limit or np.bincount(joint).max() <= limit:
         return slice(None)

@@ -122,6 +122,12 @@ def test_maps_come_by_meaning_whatever_they_are_called(tmp_path: Path) -> None:
     assert {name: value.shape for name, value in maps.items()} == {"heatmaps": (1, 19, 2, 3), "fields": (1, 38, 2, 3)}
 
 
+def test_a_stride_that_is_not_the_networks_is_refused(tmp_path: Path) -> None:
+    model = load_model(write_model(tmp_path, {**METADATA, "maps": {"stride": 16}}))
+    with pytest.raises(ModelError, match=r"the heatmaps have shape \(1, 19, 8, 12\), expected \(1, channels, 4, 6\)"):
+        model.run(np.zeros((1, 3, 64, 96), np.float32))
+
+
 def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
     file = write_model(tmp_path)
     random = np.random.default_rng(1)
@@ -195,6 +201,10 @@ OWN = load_skeleton("openpose18").to_dict()
         ({**METADATA, "skeleton": "octopus"}, "its metadata are faulty: no skeleton is called 'octopus'; there are"),
         ({**METADATA, "skeleton": {"name": "x"}}, "its metadata are faulty: skeleton 'x': joints must be a list"),
         ({**METADATA, "skeleton": {**OWN, "pairs": []}}, "its metadata are faulty: skeleton 'openpose18'"),
+        (
+            {**METADATA, "maps": {"decoder": {"peak_threshold": -2}}},
+            r"maps\.decoder: decoder setting peak_threshold is -2\.0, expected 0\.0001 to 1",
+        ),
         (
             {**METADATA, "maps": {"decoder": {"peaks": 1}}},
             r"maps\.decoder: unknown setting 'peaks'; there are peak_threshold, ",

@@ -110,7 +110,10 @@ class Model:
         if unknown:
             names = ", ".join(known)
             raise ModelError(f"{self.path}: metadata, maps.decoder: unknown setting {unknown[0]!r}; there are {names}")
-        decoder = DecoderSettings(**{name: type(known[name])(value) for name, value in maps.decoder.items()})
+        try:
+            decoder = DecoderSettings(**{name: type(known[name])(value) for name, value in maps.decoder.items()})
+        except ModelError as error:
+            raise ModelError(f"{self.path}: metadata, maps.decoder: {error}") from None
         return FieldsCodec(
             self.skeleton, stride=maps.stride, sigma=maps.sigma, limb_width=maps.limb_width, decoder=decoder
         )
@@ -132,7 +135,8 @@ class Model:
     def run(self, batch: Array) -> dict[str, Array]:
         """The network's maps by meaning ("heatmaps", "fields"), each (B, channels, h, w).
 
-        Raises `ModelError` when the runtime fails, for example for want of memory on the device.
+        Raises `ModelError` when the runtime fails, for example for want of memory on the device, and when the maps do
+        not have the stride that the metadata give.
         """
         names = {meaning: name for name, meaning in self.metadata.outputs.items()}
         try:
@@ -140,7 +144,17 @@ class Model:
         except Exception as error:  # the runtime's own errors have no common base but Exception
             why = " ".join(str(error).split())[:300]
             raise ModelError(f"{self.path}: cannot run pictures of shape {batch.shape}: {why}") from None
-        return dict(zip(names, results, strict=True))
+        maps = dict(zip(names, results, strict=True))
+        stride = self.metadata.maps.stride
+        grid = tuple(-(-side // stride) for side in batch.shape[2:])
+        for name, array in maps.items():
+            if array.ndim != 4 or (len(array), *array.shape[2:]) != (len(batch), *grid):
+                expected = f"({len(batch)}, channels, {grid[0]}, {grid[1]})"
+                raise ModelError(
+                    f"{self.path}: the {name} have shape {array.shape}, expected {expected} for the stride of "
+                    f"{stride} that its metadata give"
+                )
+        return maps
 
 
 def load_model(model: str | Path = "default", *, device: str = "auto", threads: int = 0) -> Model:

@@ -170,6 +170,13 @@ def test_a_tiny_face_whose_joints_fall_into_one_cell_keeps_them() -> None:
     assert people.visible.all()
 
 
+def test_a_face_near_the_camera_stays_with_its_body() -> None:
+    someone = person((200, 200), 40)
+    face = [OPENPOSE18.index(joint) for joint in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")]
+    someone[face] = someone[face[0]] + (0, -20) + 4 * (someone[face] - someone[face[0]])
+    assert_same_people(there_and_back(someone).keypoints, someone[None], within=0.5)
+
+
 def test_a_limb_far_too_long_for_the_person_is_refused() -> None:
     size = (960, 480)
     someone = person((150, 150), 40, without=("left_ankle",))

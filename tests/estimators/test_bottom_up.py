@@ -180,11 +180,13 @@ def test_several_scales_agree_on_the_places(scales: tuple[float, ...], flip: boo
     assert len(network.batches) == len(scales)
 
 
-def test_the_grid_of_averaged_maps_is_that_of_the_first_scale_without_padding() -> None:
+def test_the_grid_of_averaged_maps_is_the_finest_without_padding_whatever_the_order_of_scales() -> None:
     network = StandIn()
     picture, _ = scene(network, 200, 100)
     (maps,) = estimator(network, scales=(1.0, 2.0)).maps([picture])
-    assert maps.heatmaps.shape == (19, 16, 32)
+    (turned,) = estimator(network, scales=(2.0, 1.0)).maps([picture])
+    assert maps.heatmaps.shape == (19, 32, 64)
+    np.testing.assert_array_equal(turned.heatmaps, maps.heatmaps)
     (plain,) = estimator(network).maps([picture])
     assert plain.fields.shape == (38, 16, 32)
 

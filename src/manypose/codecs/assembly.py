@@ -23,7 +23,8 @@ SURE_SIZES = 2  # limbs of a person from which on the length of the next is judg
 MANY_SIZES = 5  # limbs of a person from which on the length of each of them is judged in the end
 LOOKS_BACK = 1  # times that joining begins again without the limbs that turned out too long
 MEASURABLE = 1.0  # cells; the length of a shorter limb says nothing about the size of a person
-ALWAYS_FITS = 2.0  # cells; a shorter limb is never too long
+TELLING = 0.2  # times neck to hip; nor does that of limbs that are usually shorter: faces turn, and lie nearer
+SLACK = 1.0  # cells by which a limb may be longer because its ends are found inexactly
 
 
 @dataclass(slots=True)
@@ -89,39 +90,38 @@ def assemble(
     """
     sure = (peaks.scores >= sure_joint).tolist()
     for look in range(LOOKS_BACK + 1):
-        sizes = connections.lengths / typical[connections.limbs]
-        groups = _join(peaks, connections, sizes, longest_limb)
+        groups = _join(peaks, connections, typical[connections.limbs], longest_limb)
         groups = [group for group in groups if sum([sure[peak] for peak in group.peaks]) >= min_joints]
-        fits = _find_fitting(groups, connections, sizes, longest_limb)
+        fits = _find_fitting(groups, connections, typical[connections.limbs], longest_limb)
         if fits.all() or look == LOOKS_BACK:
             break
         connections = connections[np.flatnonzero(fits)]
     return groups, connections
 
 
-def _find_fitting(groups: list[Group], connections: Connections, sizes: Array, longest_limb: float) -> Bools:
+def _find_fitting(groups: list[Group], connections: Connections, typical: Array, longest_limb: float) -> Bools:
     """Which connections (n,) are not too long beside the other limbs of the person that they went to."""
     fits = np.ones(len(connections), bool)
     judged = [group for group in groups if longest_limb and len(group.sizes) >= MANY_SIZES]
     if judged:
         middles = np.array([group.sizes[len(group.sizes) // 2] for group in judged])
         person, rows = flatten([group.limbs for group in judged])
-        fits[rows] = ~(sizes[rows] > longest_limb * middles[person]) | (connections.lengths[rows] < ALWAYS_FITS)
+        fits[rows] = ~(connections.lengths[rows] - SLACK > longest_limb * middles[person] * typical[rows])
     return fits
 
 
-def _join(peaks: Peaks, connections: Connections, sizes: Array, longest_limb: float) -> list[Group]:
-    """Groups from connections in the order in which they are tried; `sizes` (n,) is what each tells of a person.
+def _join(peaks: Peaks, connections: Connections, typical: Array, longest_limb: float) -> list[Group]:
+    """Groups from connections in the order in which they are tried; `typical` (n,) is the usual length of each.
 
     At first every peak is a group of its own. A connection within a group adds evidence; between two groups it makes
     them one when no joint is in both and their limbs suit each other: neither the new limb nor the limbs of the one
     group are more than `longest_limb` times longer than those of the other let expect.
     """
     groups = [Group((row,), (), 1 << joint, ()) for row, joint in enumerate(peaks.joints.tolist())]
-    judged = (connections.lengths >= ALWAYS_FITS) & (longest_limb > 0)
-    limits = np.where(judged, sizes / max(longest_limb, 1e-6), 0).tolist()
-    sizes = np.where(connections.lengths >= MEASURABLE, sizes, np.nan)
-    tries = zip(connections.starts.tolist(), connections.ends.tolist(), sizes.tolist(), limits, strict=True)
+    telling = (connections.lengths >= MEASURABLE) & (typical >= TELLING)
+    sizes = np.where(telling, connections.lengths / typical, np.nan)
+    limits = (connections.lengths - SLACK) / typical / longest_limb if longest_limb else np.zeros(len(typical))
+    tries = zip(connections.starts.tolist(), connections.ends.tolist(), sizes.tolist(), limits.tolist(), strict=True)
     for row, (a, b, size, least) in enumerate(tries):
         one, other = groups[a], groups[b]
         if one is not other:

@@ -23,6 +23,19 @@ from manypose.skeleton import Skeleton
 Array = NDArray[np.float32]
 
 
+_BOUNDS = (
+    ("peak_threshold", 1e-4, 1),
+    ("field_threshold", 0, 1),
+    ("field_support", 0, 1),
+    ("longest_limb", 0, 1000),
+    ("shared_joint", 0, 1000),
+    ("min_joints", 2, 1000),
+    ("sure_joint", 0, 1),
+    ("min_score", 0, 1),
+    ("max_peaks", 1, 1024),  # of one joint; pairs grow with the square
+)
+
+
 @dataclass(frozen=True)
 class DecoderSettings:
     """Thresholds of the decoder; they are stored in the model file.
@@ -48,6 +61,12 @@ class DecoderSettings:
     sure_joint: float = 0.1
     min_score: float = 0.02
     max_peaks: int = 256
+
+    def __post_init__(self) -> None:
+        for name, low, high in _BOUNDS:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ModelError(f"decoder setting {name} is {value}, expected {low} to {high}")
 
 
 def decode(

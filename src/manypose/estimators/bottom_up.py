@@ -29,8 +29,8 @@ class BottomUpOptions:
     """How pictures are shown to the network.
 
     At most one of `long_side` (pixels) and `scale` (of the picture) sets the size; without either it is the one at
-    which the model does best. `scales` are multiples of that size whose maps are averaged, `flip` adds the mirrored
-    picture to each. `threshold` is the least score of a person, None for the model's own.
+    which the model does best. `scales` are multiples of that size whose maps are averaged on the finest grid, `flip`
+    adds the mirrored picture to each. `threshold` is the least score of a person, None for the model's own.
     """
 
     long_side: int | None = None
@@ -131,7 +131,7 @@ class BottomUp:
         if base is None:
             base = (self.options.long_side or self.model.metadata.input.long_side) / max(height, width)
         views = []
-        for scale in self.options.scales:
+        for scale in sorted(self.options.scales, reverse=True):  # maps are averaged on the finest grid
             shown, affine = images.fit(
                 picture,
                 scale=base * scale,

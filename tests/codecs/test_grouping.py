@@ -208,6 +208,10 @@ def test_the_smallest_maps_decode(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(people.keypoints[people.visible], 3.5, atol=1)
 
 
+def test_maps_without_a_cell_are_nobody() -> None:
+    assert len(CODEC.decode(np.zeros((19, 0, 0), np.float32), np.zeros((38, 0, 0), np.float32))) == 0
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("broken", ["heatmaps", "fields"])
 def test_maps_that_are_not_finite_are_refused(broken: str, value: float) -> None:

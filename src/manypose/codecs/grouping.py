@@ -55,7 +55,7 @@ class DecoderSettings:
     peak_threshold: float = 0.05
     field_threshold: float = 0.02
     field_support: float = 0.6
-    longest_limb: float = 2.5
+    longest_limb: float = 3.0
     shared_joint: float = 0.6
     min_joints: int = 4
     sure_joint: float = 0.1

@@ -83,7 +83,7 @@ def connect(peaks: Peaks, fields: Array, skeleton: Skeleton, *, threshold: float
     x, y = np.clip(peaks.x, 0, width - 1), np.clip(peaks.y, 0, height - 1)
     runs = _all_runs(peaks.starts, skeleton)
     parts = []
-    for block in _blocks(runs, most_limbs=_TALLEST // (2 * height)):
+    for block in _blocks(runs, most_limbs=_TALLEST // max(2 * height, 1)):
         found = _glance(runs[block], x, y, fields, threshold)
         projected = _project(found, x, y, fields)
         scores = projected.mean(axis=0)

@@ -17,6 +17,10 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pydantic
 
 
 class ManyposeError(Exception):
@@ -61,6 +65,11 @@ class OutputError(ManyposeError):
 
 class MissingExtraError(ManyposeError):
     """An optional part of manypose that is not installed."""
+
+
+def describe_faults(error: pydantic.ValidationError, *, most: int | None = None) -> str:
+    """The faults that pydantic found, or the first `most` of them, as "field.inner: what is wrong; ..."."""
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}" for fault in error.errors()[:most])
 
 
 def require(module: str, *, extra: str) -> ModuleType:

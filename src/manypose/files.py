@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import secrets
 import zipfile
@@ -73,3 +74,8 @@ def picture_place(file: Path, image: Mapping[str, Any]) -> Path:
     if "zip" in image:
         return file.parent / str(image["zip"])
     return file.parent / "images" if (file.parent / "images").is_dir() else file.parent
+
+
+def sha256_of(file: Path) -> str:
+    """Hash of a file, in hexadecimal digits."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

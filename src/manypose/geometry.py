@@ -57,6 +57,16 @@ def invert_affine(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
 
+def compose_affines(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The affine (2, 3) that does `before` and then `after`."""
+    return np.column_stack([after[:, :2] @ before[:, :2], after[:, :2] @ before[:, 2] + after[:, 2]])
+
+
+def box_corners(boxes: Array) -> Array:
+    """Corners (N, 4, 2) of boxes (N, 4), in order around each."""
+    return boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+
+
 def transform_points(points: ArrayLike, matrix: NDArray[np.float64]) -> Array:
     """Points (..., 2) under an affine (2, 3), as float32; NaN stays NaN."""
     points = np.asarray(points, np.float64)

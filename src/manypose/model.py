@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from manypose.codecs.fields import FieldsCodec
 from manypose.codecs.grouping import DecoderSettings
-from manypose.errors import DeviceError, ModelError, SkeletonError
+from manypose.errors import DeviceError, ModelError, SkeletonError, describe_faults
+from manypose.files import sha256_of
 from manypose.skeleton import Skeleton, load_skeleton, skeleton_from_dict
 
 Array = NDArray[np.float32]
@@ -121,7 +121,7 @@ class Model:
     @cached_property
     def sha256(self) -> str:
         """Hash of the model file."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return sha256_of(self.path)
 
     def prepare(self, pictures: list[NDArray[np.uint8]]) -> Array:
         """Pictures of one size, RGB (h, w, 3), as the network's input (B, 3, h, w)."""
@@ -304,6 +304,4 @@ def _check_meaning(model: Model) -> None:
 
 
 def _faults(error: Exception) -> str:
-    if isinstance(error, pydantic.ValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()[:5])
-    return str(error)
+    return describe_faults(error, most=5) if isinstance(error, pydantic.ValidationError) else str(error)

@@ -163,7 +163,7 @@ class People:
 
     def transform(self, matrix: NDArray[np.float64], image_size: tuple[int, int] | None = None) -> People:
         """The same people under an affine (2, 3), as in a resized, cropped or padded picture of `image_size`."""
-        corners = self.boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+        corners = geometry.box_corners(self.boxes)
         moved = geometry.transform_points(corners, matrix)
         boxes = np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
         return dataclasses.replace(

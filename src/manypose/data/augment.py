@@ -100,7 +100,7 @@ def _warp(
         half = (max(1, picture.shape[1] // 2), max(1, picture.shape[0] // 2))
         source = np.asarray(cv2.resize(picture, half, interpolation=cv2.INTER_AREA), np.uint8)
         to_half = geometry.resize_affine((picture.shape[1], picture.shape[0]), half)
-        affine = _compose(matrix, geometry.invert_affine(to_half))
+        affine = geometry.compose_affines(matrix, geometry.invert_affine(to_half))
     order = slice(None) if mirrored is None else mirrored.flip
     return Crop(
         picture=np.asarray(
@@ -108,18 +108,9 @@ def _warp(
         ),
         keypoints=geometry.transform_points(labels.keypoints, matrix)[:, order],
         unsure=labels.unsure[:, order],
-        quads=geometry.transform_points(_corners(labels.boxes), matrix),
-        ignore=geometry.transform_points(_corners(labels.ignore), matrix),
+        quads=geometry.transform_points(geometry.box_corners(labels.boxes), matrix),
+        ignore=geometry.transform_points(geometry.box_corners(labels.ignore), matrix),
     )
-
-
-def _compose(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.column_stack([after[:, :2] @ before[:, :2], after[:, :2] @ before[:, 2] + after[:, 2]])
-
-
-def _corners(boxes: Array) -> Array:
-    """Corners (N, 4, 2), in order around the box."""
-    return boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
 
 
 def change_colours(

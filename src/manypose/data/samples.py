@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from manypose import geometry
 from manypose.codecs.fields import FieldsCodec
 from manypose.data import augment
 from manypose.data.augment import Augmentation, Crop
@@ -144,6 +145,6 @@ class FieldSamples(Dataset[dict[str, Tensor]]):
         return weights
 
     def _fill(self, area: NDArray[np.uint8], quad: Array) -> None:
-        corners = np.round((quad - (self.codec.stride - 1) / 2) / self.codec.stride * 16)
+        corners = np.round(geometry.pixel_to_cell(quad, self.codec.stride) * 16)
         corners = np.clip(corners, -(2**15), 2**15).astype(np.int32)
         cv2.fillConvexPoly(area, corners, 1, lineType=cv2.LINE_8, shift=4)

@@ -197,9 +197,8 @@ def _swap_sides(heatmaps: Array, fields: Array, model: Model) -> tuple[Array, Ar
 
 def _between_grids(base: NDArray[np.float64], other: NDArray[np.float64], stride: int) -> NDArray[np.float64]:
     """Affine from the cells of one view's maps to those of another's."""
-    inverse = geometry.invert_affine(base)
-    linear = other[:, :2] @ inverse[:, :2]
-    offset = other[:, :2] @ inverse[:, 2] + other[:, 2]
+    between = geometry.compose_affines(other, geometry.invert_affine(base))
+    linear, offset = between[:, :2], between[:, 2]
     half = (stride - 1) / 2
     return np.column_stack([linear, (linear @ [half, half] + offset - half) / stride])
 

@@ -14,7 +14,7 @@ from manypose.estimators.bottom_up import BottomUp
 from manypose.evaluation.coco_ap import keypoint_average_precision
 from manypose.evaluation.pck import pck
 from manypose.evaluation.truth import read_truth
-from manypose.files import picture_place, read_member, write_bytes
+from manypose.files import picture_place, read_member, sha256_of, write_bytes
 from manypose.formats import coco
 from manypose.people import People
 from manypose.skeleton import load_skeleton, skeleton_names, skeleton_of_joints
@@ -102,7 +102,7 @@ def _provenance(estimator: BottomUp, file: Path, pictures: int) -> dict[str, Any
         "model_sha256": estimator.model.sha256,
         "device": estimator.model.device,
         "data": file.name,
-        "data_sha256": _sha256(file),
+        "data_sha256": sha256_of(file),
         "pictures": pictures,
         "long_side": options.long_side or (None if options.scale else estimator.model.metadata.input.long_side),
         "scale": options.scale,
@@ -111,9 +111,3 @@ def _provenance(estimator: BottomUp, file: Path, pictures: int) -> dict[str, Any
         "threshold": options.threshold,
         "manypose": __version__,
     }
-
-
-def _sha256(file: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(file.read_bytes()).hexdigest()

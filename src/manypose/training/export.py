@@ -13,7 +13,7 @@ from torch import nn
 from manypose import __version__
 from manypose.codecs.grouping import DecoderSettings
 from manypose.convert.export import export_onnx
-from manypose.errors import ModelError, OutputError
+from manypose.errors import ModelError, OutputError, describe_faults
 from manypose.model import FieldSettings, InputSettings, Metadata
 from manypose.training.module import BottomUpTraining, load_network
 from manypose.training.recipe import Recipe, read_recipe
@@ -65,8 +65,7 @@ def export_checkpoint(
             manypose_version=__version__,
         )
     except pydantic.ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
-        raise ModelError(f"{file}: its metadata would be faulty: {faults}") from None
+        raise ModelError(f"{file}: its metadata would be faulty: {describe_faults(error)}") from None
     export_onnx(network, metadata, file, overwrite=overwrite)
     return metadata
 

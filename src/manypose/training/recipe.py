@@ -9,7 +9,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from manypose.errors import RecipeError
+from manypose.errors import RecipeError, describe_faults
 from manypose.skeleton import skeleton_names
 
 
@@ -113,5 +113,4 @@ def check_recipe(settings: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(settings)
     except pydantic.ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}" for fault in error.errors()]
-        raise RecipeError(f"{where}: " + "; ".join(faults)) from None
+        raise RecipeError(f"{where}: {describe_faults(error)}") from None

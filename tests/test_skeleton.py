@@ -43,6 +43,32 @@ def test_a_field_without_mirror_image_is_refused_when_it_is_flipped() -> None:
         _ = skeleton.field_flip
 
 
+# Lengths of the fields
+
+
+def test_the_usual_lengths_of_limbs_are_the_same_on_both_sides() -> None:
+    skeleton = load_skeleton("openpose18")
+    of = dict(zip(skeleton.fields, skeleton.lengths, strict=True))
+    for (a, b), length in of.items():
+        mirrored = (int(skeleton.flip[a]), int(skeleton.flip[b]))
+        assert of.get(mirrored, length) == length
+
+
+def test_lengths_survive_the_way_through_plain_data_and_may_be_unknown() -> None:
+    data = {"name": "arm", "joints": ["a", "b", "c"], "fields": [["a", "b", 0.5], ["b", "c"]]}
+    skeleton = skeleton_from_dict(data)
+    assert skeleton.lengths == (0.5, None)
+    assert skeleton_from_dict(skeleton.to_dict()) == skeleton
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"), [((1.0,), "2 fields but 1 lengths"), ((1.0, 0.0), "must be positive numbers")]
+)
+def test_lengths_that_fit_no_limb_are_refused(lengths: tuple[float, ...], message: str) -> None:
+    with pytest.raises(SkeletonError, match=message):
+        Skeleton("arm", ("a", "b", "c"), fields=((0, 1), (1, 2)), lengths=lengths)
+
+
 # As a value
 
 

@@ -26,6 +26,7 @@ class Skeleton:
 
     `limbs` are drawn, each in its colour of `colours` (RGB). `fields` are the limbs that have part affinity fields, in
     the order of the channels (limb k owns channels 2k, x, and 2k + 1, y); empty where no network was published.
+    `lengths` are the usual lengths of these limbs beside each other, None where nobody measured one, or empty.
     `pairs` are (left, right). `sigmas` are COCO's OKS sigmas, None where nobody published any. `derived` maps a joint
     name to the names (of any skeleton) whose mean place it is; it is used when people of another skeleton are mapped
     to this one.
@@ -38,6 +39,7 @@ class Skeleton:
     limbs: tuple[Limb, ...] = ()
     colours: tuple[Colour, ...] = ()
     fields: tuple[Limb, ...] = ()
+    lengths: tuple[float | None, ...] = ()
     pairs: tuple[Limb, ...] = ()
     sigmas: tuple[float, ...] | None = None
     derived: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
@@ -99,7 +101,10 @@ class Skeleton:
             "source": self.source,
             "joints": list(self.joints),
             "limbs": [[*names(limb), f"#{bytes(c).hex()}"] for limb, c in zip(self.limbs, self.colours, strict=True)],
-            "fields": [names(limb) for limb in self.fields],
+            "fields": [
+                [*names(limb), length] if length else names(limb)
+                for limb, length in zip(self.fields, self.lengths or (None,) * len(self.fields), strict=True)
+            ],
             "pairs": [names(pair) for pair in self.pairs],
             "sigmas": None if self.sigmas is None else list(self.sigmas),
             "derived": {name: list(parts) for name, parts in self.derived.items()},
@@ -146,12 +151,14 @@ def skeleton_from_dict(data: Mapping[str, Any]) -> Skeleton:
     try:
         joints = _names(data.get("joints"), "joints")
         limbs = [(_limb(joints, "limb", limb[:-1]), _colour(limb[-1])) for limb in _rows(data, "limbs", 3)]
+        fields = _rows(data, "fields", 2, 3)
         return Skeleton(
             name=name,
             joints=joints,
             limbs=tuple(limb for limb, _ in limbs),
             colours=tuple(colour for _, colour in limbs),
-            fields=tuple(_limb(joints, "field", limb) for limb in _rows(data, "fields", 2)),
+            fields=tuple(_limb(joints, "field", limb[:2]) for limb in fields),
+            lengths=tuple(float(limb[2]) if len(limb) == 3 else None for limb in fields),
             pairs=tuple(_limb(joints, "pair", pair) for pair in _rows(data, "pairs", 2)),
             sigmas=None if data.get("sigmas") is None else tuple(float(sigma) for sigma in data["sigmas"]),
             derived={str(k): _names(v, f"derived {k}") for k, v in (data.get("derived") or {}).items()},
@@ -167,11 +174,11 @@ def _names(value: Any, what: str) -> tuple[str, ...]:
     return tuple(str(name) for name in value)
 
 
-def _rows(data: Mapping[str, Any], key: str, length: int) -> list[list[Any]]:
+def _rows(data: Mapping[str, Any], key: str, *lengths: int) -> list[list[Any]]:
     rows = data.get(key) or []
-    shape = "[joint, joint, colour]" if length == 3 else "[joint, joint]"
+    shape = {(2,): "[joint, joint]", (3,): "[joint, joint, colour]", (2, 3): "[joint, joint, length]"}[lengths]
     for row in rows:
-        if not isinstance(row, (list, tuple)) or len(row) != length:
+        if not isinstance(row, (list, tuple)) or len(row) not in lengths:
             raise ValueError(f"{key} must hold {shape}, not {row!r}")
     return list(rows)
 
@@ -206,6 +213,10 @@ def _find_fault(skeleton: Skeleton) -> str | None:
         return f"sigmas must be {len(joints)} positive numbers, one for each joint"
     if len(set(skeleton.fields)) < len(skeleton.fields):
         return "a field appears twice"
+    if skeleton.lengths and len(skeleton.lengths) != len(skeleton.fields):
+        return f"{len(skeleton.fields)} fields but {len(skeleton.lengths)} lengths"
+    if not all(length is None or 0 < length < float("inf") for length in skeleton.lengths):
+        return "the lengths of fields must be positive numbers"
     for joint, parts in skeleton.derived.items():
         if joint not in joints or not parts:
             return f"derived {joint!r} must be one of its joints, followed by the names that it lies between"

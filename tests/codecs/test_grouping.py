@@ -79,7 +79,7 @@ def test_mirrored_maps_give_mirrored_people(people: np.ndarray) -> None:
 
 def test_the_order_of_the_fields_does_not_matter() -> None:
     people = np.stack([person((150, 150), 50), person((230, 160), 55), person((420, 200), 30)])
-    turned = dataclasses.replace(OPENPOSE18, fields=OPENPOSE18.fields[::-1])
+    turned = dataclasses.replace(OPENPOSE18, fields=OPENPOSE18.fields[::-1], lengths=OPENPOSE18.lengths[::-1])
     codec = FieldsCodec(turned)
     found = codec.decode(*codec.encode(people, SIZE))
     assert_same_people(found.keypoints, there_and_back(*people).keypoints, within=1e-3)

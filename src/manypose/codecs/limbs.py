@@ -22,20 +22,6 @@ _TALLEST = 32_766  # rows of the tallest picture that cv2.remap reads
 _GLANCES = (np.float32(0.25), np.float32(0.5), np.float32(0.75))  # places where hopeless pairs are told apart first
 NO_DIRECTION = 1.0  # cells; below this length the place of the peaks tells little about the direction of a limb
 
-# Medians over the people of COCO's training labels, in units of neck to hip; sides left out of the names.
-TYPICAL_LENGTHS = {
-    ("neck", "hip"): 1.0,
-    ("hip", "knee"): 0.75,
-    ("knee", "ankle"): 0.77,
-    ("neck", "shoulder"): 0.28,
-    ("shoulder", "elbow"): 0.54,
-    ("elbow", "wrist"): 0.43,
-    ("shoulder", "ear"): 0.41,
-    ("neck", "nose"): 0.39,
-    ("nose", "eye"): 0.1,
-    ("eye", "ear"): 0.165,
-}
-
 
 @dataclass(frozen=True)
 class Connections:
@@ -63,12 +49,8 @@ class Connections:
 
 def typical_lengths(skeleton: Skeleton) -> Array:
     """Lengths (L,) of the limbs in `skeleton.fields` beside each other; NaN where nobody measured them."""
-
-    def plain(joint: int) -> str:
-        return skeleton.joints[joint].removeprefix("left_").removeprefix("right_")
-
-    known = TYPICAL_LENGTHS | {(b, a): length for (a, b), length in TYPICAL_LENGTHS.items()}
-    return np.array([known.get((plain(a), plain(b)), np.nan) for a, b in skeleton.fields], np.float32)
+    lengths = skeleton.lengths or (None,) * len(skeleton.fields)
+    return np.array([np.nan if length is None else length for length in lengths], np.float32)
 
 
 def connect(peaks: Peaks, fields: Array, skeleton: Skeleton, *, threshold: float, support: float) -> Connections:

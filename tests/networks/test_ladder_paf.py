@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
 from manypose.errors import ModelError  # noqa: E402
-from manypose.networks import NETWORKS, build  # noqa: E402
+from manypose.networks import build  # noqa: E402
 from manypose.networks.count import count_parameters  # noqa: E402
 from manypose.networks.ladder_paf import LadderPaf, ladder_paf, ladder_paf_small  # noqa: E402
 from manypose.networks.maps import Maps  # noqa: E402
@@ -17,7 +17,7 @@ from manypose.networks.maps import Maps  # noqa: E402
 pytestmark = pytest.mark.train
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", ["ladder_paf", "ladder_paf_small", "mobilenet_paf"])
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 64, 64), (2, 32, 96)])
 def test_maps_have_one_cell_for_eight_pixels(name: str, batch: int, height: int, width: int) -> None:
     network = build(name, joints=14, fields=26, width=0.25).eval()

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from manypose.errors import ModelError
-from manypose.networks.ladder_paf import ladder_paf, ladder_paf_small
+from manypose.networks import (
+    body25,
+    cpm,
+    hrnet,
+    ladder_paf,
+    lpn,
+    mobilenet_paf,
+    pose_resnet,
+    resnet_paf,
+    vgg_paf,
+)
+from manypose.networks.entry import Entry
 from manypose.networks.maps import Maps
-from manypose.networks.mobilenet_paf import mobilenet_paf
 
-__all__ = ["NETWORKS", "Maps", "build"]
+__all__ = ["ENTRIES", "Entry", "Maps", "build"]
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "ladder_paf": ladder_paf,
-    "ladder_paf_small": ladder_paf_small,
-    "mobilenet_paf": mobilenet_paf,
-}
+ENTRIES: dict[str, Entry] = (
+    ladder_paf.ENTRIES
+    | mobilenet_paf.ENTRIES
+    | vgg_paf.ENTRIES
+    | body25.ENTRIES
+    | resnet_paf.ENTRIES
+    | cpm.ENTRIES
+    | hrnet.ENTRIES
+    | lpn.ENTRIES
+    | pose_resnet.ENTRIES
+)
 
 
 def build(name: str, **options: Any) -> nn.Module:
@@ -26,9 +41,9 @@ def build(name: str, **options: Any) -> nn.Module:
 
     Raises `ModelError` that lists the names, or says which option the network does not take.
     """
-    if name not in NETWORKS:
-        raise ModelError(f"no network is called {name!r}; there are {', '.join(sorted(NETWORKS))}")
+    if name not in ENTRIES:
+        raise ModelError(f"no network is called {name!r}; there are {', '.join(sorted(ENTRIES))}")
     try:
-        return NETWORKS[name](**options)
+        return ENTRIES[name].make(**options)
     except TypeError as error:
         raise ModelError(f"network {name!r}: {error}") from None

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from manypose.errors import ModelError
+from manypose.networks.entry import Entry
 from manypose.networks.maps import Maps
 
 
@@ -118,3 +119,11 @@ def _ladder(
     return LadderPaf(
         joints, fields, channels=[scaled(c) for c in channels], blocks=blocks, up=scaled(up), head_blocks=head_blocks
     )
+
+
+_SOURCE = "manypose; way up of arXiv 1612.03144, blocks of arXiv 1512.03385, maps of arXiv 1812.08008"
+
+ENTRIES = {
+    "ladder_paf": Entry(ladder_paf, "bottom-up", (448, 448), _SOURCE),
+    "ladder_paf_small": Entry(ladder_paf_small, "bottom-up", (448, 448), _SOURCE),
+}

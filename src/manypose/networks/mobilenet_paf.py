@@ -1,18 +1,25 @@
 """Lightweight OpenPose: a dilated MobileNet with one first guess of the maps and any number of refinements.
 
 Source: D. Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", arXiv 1811.12004. The names
-of the parameters are those of its PyTorch checkpoints, which therefore load without renaming.
+of the parameters are those of its PyTorch checkpoints, which therefore load without renaming. Two things may differ
+from it: the context block (that of OpenVINO's Open Model Zoo has a layer more) and the trunk.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from manypose.errors import ModelError
+from manypose.networks.entry import Entry
 from manypose.networks.maps import Maps
+from manypose.networks.trunks import ResNetTrunk, vgg19_trunk
+from manypose.networks.trunks import scaled as _scale
+
+Trunk = Literal["mobilenet", "vgg19", "resnet18", "resnet50"]
+Context = Literal["osokin", "omz"]
 
 
 class MobilenetPaf(nn.Module):
@@ -25,12 +32,14 @@ class MobilenetPaf(nn.Module):
 
     stride = 8
 
-    def __init__(self, *, joints: int, fields: int, refinements: int, width: float) -> None:
+    def __init__(
+        self, *, joints: int, fields: int, refinements: int, width: float, trunk: Trunk, context: Context
+    ) -> None:
         super().__init__()
         narrow, wide = _scale(128, width), _scale(512, width)
         maps = (joints + 1, fields)
-        self.model = _backbone(width)
-        self.cpm = _Context(wide, narrow)
+        self.model, channels = _trunk(trunk, width)
+        self.cpm = (_Context if context == "osokin" else _OpenModelZooContext)(channels, narrow)
         self.initial_stage = _InitialStage(narrow, wide, maps)
         self.refinement_stages = nn.ModuleList(
             _RefinementStage(narrow + sum(maps), narrow, maps) for _ in range(refinements)
@@ -44,11 +53,22 @@ class MobilenetPaf(nn.Module):
         return tuple(stages)
 
 
-def mobilenet_paf(*, joints: int = 18, fields: int = 38, refinements: int = 1, width: float = 1.0) -> MobilenetPaf:
+def mobilenet_paf(
+    *,
+    joints: int = 18,
+    fields: int = 38,
+    refinements: int = 1,
+    width: float = 1.0,
+    trunk: Trunk = "mobilenet",
+    context: Context = "osokin",
+) -> MobilenetPaf:
     """Lightweight OpenPose for `joints` joints and `fields` field channels (two for each limb).
 
     `refinements` stages follow the first guess (published: 1, in training 3); `width` multiplies the channels of all
-    hidden layers, which are rounded to multiples of 8. Raises `ModelError` that names the option at fault.
+    hidden layers, which are rounded to multiples of 8. `trunk` is the paper's "mobilenet"; "vgg19" as far as conv4_2,
+    as in OpenPose; or "resnet18" or "resnet50" as far as layer 3, which is dilated. `context` is that of the paper's
+    author, "osokin", or that of his network in OpenVINO's Open Model Zoo, "omz" (human-pose-estimation-0001, for BGR
+    values (x - 128) / 255). Raises `ModelError` that names the option at fault.
     """
     if joints < 1:
         raise ModelError(f"mobilenet_paf: joints is {joints}, expected at least 1")
@@ -58,11 +78,22 @@ def mobilenet_paf(*, joints: int = 18, fields: int = 38, refinements: int = 1, w
         raise ModelError(f"mobilenet_paf: refinements is {refinements}, expected 0 or more")
     if not 0 < width <= 8:
         raise ModelError(f"mobilenet_paf: width is {width}, expected a factor over 0 and up to 8; 1 is as published")
-    return MobilenetPaf(joints=joints, fields=fields, refinements=refinements, width=width)
+    for option, value, known in (("trunk", trunk, get_args(Trunk)), ("context", context, get_args(Context))):
+        if value not in known:
+            raise ModelError(f"mobilenet_paf: {option} is {value!r}, expected one of {', '.join(known)}")
+    return MobilenetPaf(
+        joints=joints, fields=fields, refinements=refinements, width=width, trunk=trunk, context=context
+    )
 
 
-def _scale(channels: int, width: float) -> int:
-    return max(8, 8 * round(channels * width / 8))
+def _trunk(name: Trunk, width: float) -> tuple[nn.Module, int]:
+    """A trunk at stride 8, and the channels that it gives."""
+    if name == "mobilenet":
+        return _mobilenet(width), _scale(512, width)
+    if name == "vgg19":
+        return vgg19_trunk(width=width), _scale(512, width)
+    resnet = ResNetTrunk(int(name.removeprefix("resnet")), levels=3, stride=8, width=width)
+    return resnet, resnet.channels
 
 
 def _conv(inputs: int, outputs: int, kernel: int, *, relu: bool = True) -> nn.Sequential:
@@ -87,16 +118,16 @@ def _separable(inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1)
     )
 
 
-def _separable_elu(channels: int) -> nn.Sequential:
+def _separable_elu(channels: int, *, bias: bool = False) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
         nn.ELU(inplace=True),
-        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=bias),
         nn.ELU(inplace=True),
     )
 
 
-def _backbone(width: float) -> nn.Sequential:
+def _mobilenet(width: float) -> nn.Sequential:
     """MobileNet v1 as far as its layer conv5_5; a dilation replaces the stride of conv4_2, so the stride stays 8."""
     c32, c64, c128, c256, c512 = (_scale(channels, width) for channels in (32, 64, 128, 256, 512))
     first = nn.Sequential(
@@ -125,6 +156,21 @@ class _Context(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         features = self.align(features)
         return cast(Tensor, self.conv(features + self.trunk(features)))
+
+
+class _OpenModelZooContext(nn.Module):
+    """One layer more than the paper's author has, ELU where he has ReLU, and biases."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.align = nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.ELU(inplace=True))
+        self.reduce = nn.Sequential(nn.Conv2d(outputs, outputs, 1), nn.ELU(inplace=True))
+        self.trunk = nn.Sequential(*(_separable_elu(outputs, bias=True) for _ in range(3)))
+        self.conv = _conv(outputs, outputs, 3)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = self.align(features)
+        return cast(Tensor, self.conv(features + self.trunk(self.reduce(features))))
 
 
 class _Stage(nn.Module):
@@ -165,3 +211,15 @@ class _RefinementBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         features = self.initial(features)
         return cast(Tensor, features + self.trunk(features))
+
+
+ENTRIES = {
+    "mobilenet_paf": Entry(
+        mobilenet_paf,
+        "bottom-up",
+        (456, 256),
+        "D. Osokin, arXiv 1811.12004",
+        parameters=4_091_698,
+        multiply_adds=7_656_013_824,
+    ),
+}

@@ -1,0 +1,34 @@
+"""Weights in .safetensors files, of others and our own: names and axes are PyTorch's already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from manypose.convert.binary import as_float32, check_file, collect, naming
+from manypose.convert.pytorch import as_numpy, without_prefix
+from manypose.errors import ModelError, require
+
+if TYPE_CHECKING:
+    from manypose.convert.layout import Tensors
+
+
+def read(path: Path) -> Tensors:
+    """Every tensor by its name; those of bfloat16 and of eight bits, which numpy does not have, in float32.
+
+    Raises `ModelError` when the file is not one of safetensors or is damaged.
+    """
+    safetensors = require("safetensors", extra="train")
+    require("torch", extra="train")
+    with naming(path):
+        check_file(path)
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                return collect((name, as_numpy(file.get_tensor(name))) for name in file.keys())  # noqa: SIM118
+        except (safetensors.SafetensorError, OSError, ValueError, TypeError, RuntimeError, LookupError) as error:
+            raise ModelError(f"not a safetensors file, or damaged: {error}; fetch it again") from None
+
+
+def to_torch(tensors: Tensors) -> Tensors:
+    """The tensors in float32, without a prefix that all names share."""
+    return {name: as_float32(tensor) for name, tensor in without_prefix(tensors).items()}

@@ -188,13 +188,18 @@ OWN = load_skeleton("openpose18").to_dict()
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        (None, "an ONNX model without manypose's metadata; export it with `manypose export`"),
         ("{not JSON", "its metadata are faulty: Expecting property name"),
         ("[]", "its metadata are faulty: .*valid dictionary"),
         ({**METADATA, "schema_version": 2}, "its metadata are faulty: schema_version: input should be 1"),
         ({**METADATA, "colour": 1}, "its metadata are faulty: colour: extra inputs are not permitted"),
         ({k: v for k, v in METADATA.items() if k != "name"}, "its metadata are faulty: name: field required"),
-        ({**METADATA, "task": "top-down"}, "its metadata are faulty: task: input should be 'bottom-up'"),
+        ({**METADATA, "task": "juggling"}, "its metadata are faulty: task: input should be 'bottom-up', 'top-down', "),
+        ({**METADATA, "task": "top-down"}, "its metadata are faulty: outputs must name one output of heatmaps"),
+        (
+            {**METADATA, "task": "detector", "maps": {"kind": "fields"}},
+            "its metadata are faulty: maps.kind is 'fields', but the task detector has boxes",
+        ),
+        ({**METADATA, "maps": {"kind": "stars"}}, "its metadata are faulty: maps: input tag"),
         ({**METADATA, "input": {"scale": 0}}, r"input\.scale: input should be greater than 0"),
         ({**METADATA, "input": {"mean": [0, 0, float("nan")]}}, r"input\.mean\.2: input should be a finite number"),
         ({**METADATA, "maps": {"sigma": float("inf")}}, r"maps\.sigma: input should be a finite number"),

@@ -51,6 +51,33 @@ def crop_affine(
     return np.column_stack([linear, middle - linear @ np.asarray(centre, np.float64)])
 
 
+def box_affine(
+    box: ArrayLike, size: tuple[int, int], *, padding: float = 1.25, degrees: float = 0.0, udp: bool = False
+) -> NDArray[np.float64]:
+    """Affine (2, 3) that brings the surroundings of a box into the crop, of `size` (w, h), of a top-down network.
+
+    The box (x1 y1 x2 y2, as in `People.boxes`) grows on its shorter side to the shape of the crop, then by `padding`
+    around its centre; the content is turned by `degrees` (clockwise on the screen). Edges of pixels are taken for their
+    places, as all networks of the HRNet family were trained: the middle of the box, half a pixel to its right and
+    below, comes to (w/2, h/2). With `udp` that comes to ((w-1)/2, (h-1)/2), and the size of the box to that of the crop
+    less one pixel.
+
+    Source: HRNet's get_affine_transform; J. Huang et al., "The Devil is in the Details", CVPR 2020 (udp).
+    """
+    left, top, right, bottom = np.asarray(box, np.float64) + 0.5  # files count along the outer edges
+    width, height = right - left, bottom - top
+    if width < height * size[0] / size[1]:
+        width = height * size[0] / size[1]
+    else:
+        height = width * size[1] / size[0]
+    target = np.array(size, np.float64) - (1 if udp else 0)
+    factors = target / (np.maximum((width, height), 1e-6) * padding)
+    radians = np.deg2rad(degrees)
+    turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+    linear = factors[:, None] * turn
+    return np.column_stack([linear, target / 2 - linear @ [(left + right) / 2, (top + bottom) / 2]])
+
+
 def invert_affine(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """The affine (2, 3) that undoes `matrix`."""
     linear = np.linalg.inv(matrix[:, :2])

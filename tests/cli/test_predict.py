@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -215,3 +216,47 @@ def test_verbose_prints_the_time_of_every_stage(predict: Run, picture: Path, tmp
 def test_a_threshold_leaves_people_out(predict: Run, photos: Path) -> None:
     ran = predict(photos / "several.jpg", "--json", "--threshold", "2")
     assert json.loads(ran.out)["pictures"][0]["people"] == []
+
+
+def test_a_detector_of_another_project_draws_boxes_and_writes_them(
+    run: Run, photos: Path, tmp_path: Path, shared_data: Path
+) -> None:
+    detector = shared_data / "teachers" / "detectors" / "rtmdet_nano.onnx"
+    options = ("--model", detector, "--device", "cpu", "--threads", "1", "--out", tmp_path)
+    ran = run("predict", photos / "astronaut.jpg", *options)
+    assert (ran.code, ran.err) == (0, "")
+    (entry,) = plain.read(tmp_path / "astronaut.json")
+    assert len(entry.people) == 1
+    drawn = cv2.imread(str(tmp_path / "astronaut_people.jpg"))
+    left = round(float(entry.people.boxes[0, 0]))
+    assert drawn[256, left].astype(int).min() > drawn[256, left + 3].astype(int).min()  # the light line of the box
+    rows = run("predict", photos / "astronaut.jpg", *options[:-2], "--json", "--format", "coco").out
+    assert json.loads(rows)[0]["bbox"][0] == pytest.approx(left, abs=1.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--scales", "1,1.5"), "scales has no effect on a detector model; leave it out"),
+        (("--show", "fields"), "--show fields: .* is a detector model and has no such maps"),
+        (("--joint", "nose"), "is a detector: it finds boxes and no joints"),
+        (("--format", "openpose"), "is a detector: OpenPose's format holds no boxes; use --format json or coco"),
+    ],
+)
+def test_options_that_make_no_sense_for_a_detector(
+    run: Run, picture: Path, tmp_path: Path, shared_data: Path, options: tuple[str, str], message: str
+) -> None:
+    detector = shared_data / "teachers" / "detectors" / "rtmdet_nano.onnx"
+    ran = run("predict", picture, "--model", detector, "--device", "cpu", "--out", tmp_path / "out", *options)
+    assert ran.code != 0
+    assert re.search(message, ran.err)
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_a_network_for_one_person_says_what_it_takes_the_picture_for(run: Run, photos: Path, shared_data: Path) -> None:
+    crops = shared_data / "teachers" / "tinypose" / "tinypose_128x96.onnx"
+    pictures = (photos / "astronaut.jpg", photos / "photographer.jpg")
+    ran = run("predict", *pictures, "--model", crops, "--device", "cpu", "--threads", "1", "--json")
+    assert ran.code == 0
+    assert ran.err.count("takes each picture as one person") == 1
+    assert [len(json.loads(line)["pictures"][0]["people"]) for line in ran.out.splitlines()] == [1, 1]

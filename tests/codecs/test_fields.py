@@ -224,3 +224,18 @@ def test_targets_stay_in_their_range_and_the_order_of_people_does_not_matter(peo
     turned_heatmaps, turned_fields = CODEC.encode(people[::-1], SIZE)
     np.testing.assert_array_equal(heatmaps, turned_heatmaps)
     np.testing.assert_allclose(fields, turned_fields, atol=1e-6)
+
+
+def test_fields_beside_the_heatmaps_are_drawn_and_read_there() -> None:
+    """With an offset of a whole cell the fields are those without, one cell further; and people are found as before."""
+    keypoints = np.full((1, len(OPENPOSE), 2), np.nan, np.float32)
+    keypoints[0, :8] = 40 + 16 * np.array([[2, 0], [2, 2], [1, 2], [0, 4], [0, 6], [3, 2], [4, 4], [4, 6]])
+    beside = FieldsCodec(OPENPOSE, field_offset=8.0)
+    heatmaps, fields = beside.encode(keypoints, (160, 192))
+    plain_heatmaps, plain_fields = CODEC.encode(keypoints, (160, 192))
+    np.testing.assert_array_equal(heatmaps, plain_heatmaps)
+    np.testing.assert_allclose(fields[:, 1:, 1:], plain_fields[:, :-1, :-1], atol=1e-6)
+    people = beside.decode(heatmaps, fields)
+    expected = CODEC.decode(plain_heatmaps, plain_fields)
+    np.testing.assert_allclose(people.keypoints, expected.keypoints, atol=1e-4)
+    np.testing.assert_allclose(people.person_scores, expected.person_scores, atol=1e-3)

@@ -14,8 +14,8 @@ from manypose.errors import ManyposeError
 
 if TYPE_CHECKING:
     from manypose.cli.arguments import Subparsers
-    from manypose.estimators.bottom_up import BottomUp
     from manypose.estimators.folder import Failure, Prediction, Source
+    from manypose.estimators.inputs import Estimator
     from manypose.estimators.results import ResultWriter
 
 OUT = Path("out")
@@ -104,6 +104,7 @@ def run(arguments: Namespace) -> int:
     # Before the model is loaded, since it refuses to overwrite.
     writer = None if out is None else ResultWriter(out, sources, options)
     estimator = load_estimator(arguments)
+    _check_task(arguments, estimator)
     if options.joint is not None:
         estimator.model.skeleton.index(options.joint)
     with writer or contextlib.nullcontext():
@@ -121,8 +122,21 @@ def _check(arguments: Namespace) -> None:
         arguments.parser.error(f"--joint-threshold has no effect on --show {arguments.show}")
 
 
+def _check_task(arguments: Namespace, estimator: Estimator) -> None:
+    """Raise `ManyposeError` for an option that makes no sense for the model; say what it does without boxes."""
+    task, name = estimator.model.metadata.task, arguments.model
+    if task != "bottom-up" and arguments.show in ("heatmaps", "fields"):
+        raise ManyposeError(f"--show {arguments.show}: {name} is a {task} model and has no such maps; leave it out")
+    if task == "detector" and (arguments.show == "joints" or arguments.joint or arguments.joint_threshold):
+        raise ManyposeError(f"{name} is a detector: it finds boxes and no joints that --show or --joint could choose")
+    if task == "detector" and arguments.format == "openpose":
+        raise ManyposeError(f"{name} is a detector: OpenPose's format holds no boxes; use --format json or coco")
+    if task in ("top-down", "face", "hand"):
+        complain(f"{name} is a {task} model: it takes each picture as one person who fills it")
+
+
 def _predict_all(
-    arguments: Namespace, estimator: BottomUp, sources: list[Source | Failure], writer: ResultWriter | None
+    arguments: Namespace, estimator: Estimator, sources: list[Source | Failure], writer: ResultWriter | None
 ) -> int:
     from manypose.estimators.folder import Failure, predict_pictures
     from manypose.estimators.results import image_ids, result_line

@@ -28,13 +28,15 @@ class FieldsCodec:
     """What the maps of a bottom-up network mean; the same object makes the targets and decodes them.
 
     `sigma` is that of the Gaussians and `limb_width` half the width of the limbs, both in pixels of the network's
-    input; the maps have one cell for `stride` pixels. The heatmaps have a last channel for the background.
+    input; the maps have one cell for `stride` pixels. The heatmaps have a last channel for the background. The fields
+    lie `field_offset` pixels to the right of and below the heatmaps, as a few published networks have learned them.
     """
 
     skeleton: Skeleton
     stride: int = 8
     sigma: float = 7.0
     limb_width: float = 8.0
+    field_offset: float = 0.0
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -51,7 +53,12 @@ class FieldsCodec:
         grid = self.grid(size)
         return (
             encode_heatmaps(cells, grid, self.sigma / self.stride),
-            encode_fields(cells, grid, self.skeleton.fields, self.limb_width / self.stride),
+            encode_fields(
+                cells + np.float32(self.field_offset / self.stride),
+                grid,
+                self.skeleton.fields,
+                self.limb_width / self.stride,
+            ),
         )
 
     def decode(self, heatmaps: Array, fields: Array, image_size: tuple[int, int] | None = None) -> People:
@@ -61,6 +68,7 @@ class FieldsCodec:
             fields,
             skeleton=self.skeleton,
             stride=self.stride,
+            field_offset=self.field_offset,
             settings=self.decoder,
             image_size=image_size,
         )

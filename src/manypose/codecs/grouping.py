@@ -7,6 +7,7 @@ build; Z. Cao et al., arXiv 1812.08008, section 3). What is refused leaves its p
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,21 +77,29 @@ def decode(
     skeleton: Skeleton,
     stride: int,
     settings: DecoderSettings,
+    field_offset: float = 0.0,
     image_size: tuple[int, int] | None = None,
 ) -> People:
     """The people in the maps of one picture, in pixels of the network's input.
 
     `heatmaps` are (K, h, w), or (K + 1, h, w) with the background last, which is not read; `fields` are (2L, h, w) in
-    the order of `skeleton.fields`. Cell i lies at the pixel stride * i + (stride - 1) / 2. The score of a joint is the
-    height of its peak. That of a person is the sum of the scores of the limbs found, divided by the number of limbs
-    that there are, where a limb of n cells counts n / (n + 1): short ones prove less, and the joints of small people
-    are found less exactly. Both lie in 0..1. People stand in the order of their scores, the highest first.
+    the order of `skeleton.fields`. Cell i lies at the pixel stride * i + (stride - 1) / 2; the fields lie
+    `field_offset` pixels to the right of and below the heatmaps. The score of a joint is the height of its peak. That
+    of a person is the sum of the scores of the limbs found, divided by the number of limbs that there are, where a limb
+    of n cells counts n / (n + 1): short ones prove less, and the joints of small people are found less exactly. Both
+    lie in 0..1. People stand in the order of their scores, the highest first.
 
     Raises `ModelError` when the maps do not fit the skeleton or are not finite.
     """
     heatmaps, fields = _check(heatmaps, fields, skeleton)
     peaks = find_peaks(heatmaps, threshold=settings.peak_threshold, limit=settings.max_peaks)
-    connections = connect(peaks, fields, skeleton, threshold=settings.field_threshold, support=settings.field_support)
+    connections = connect(
+        _moved(peaks, field_offset / stride, heatmaps.shape[1:]) if field_offset else peaks,
+        fields,
+        skeleton,
+        threshold=settings.field_threshold,
+        support=settings.field_support,
+    )
     connections = order_by_clearness(peaks, connections)
     groups, connections = assemble(
         peaks,
@@ -103,6 +112,12 @@ def decode(
     share_joints(groups, peaks, connections, least_score=settings.shared_joint)
     people = _to_people(groups, peaks, connections, skeleton, stride, image_size)
     return people[people.person_scores >= settings.min_score]
+
+
+def _moved(peaks: Peaks, cells: float, grid: tuple[int, ...]) -> Peaks:
+    """The peaks to the right of and below their places, but within the map (h, w)."""
+    x = np.clip(peaks.x + np.float32(cells), 0, grid[1] - 1)
+    return dataclasses.replace(peaks, x=x, y=np.clip(peaks.y + np.float32(cells), 0, grid[0] - 1))
 
 
 def _check(heatmaps: Array, fields: Array, skeleton: Skeleton) -> tuple[Array, Array]:

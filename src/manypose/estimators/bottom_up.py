@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from manypose import geometry, images
 from manypose.errors import ManyposeError
+from manypose.estimators.inputs import StageTimes, fit_input
 from manypose.model import Model
 from manypose.people import People
 
 Array = NDArray[np.float32]
 Picture = NDArray[np.uint8]
-GREY = 128  # what a picture is padded with; 0 after the usual normalisation
 LARGEST_INPUT = 40_000_000  # pixels of one prepared picture; a scale by mistake must not take all memory
 
 
@@ -71,15 +71,6 @@ class _View:
     mirrored: bool
 
 
-@dataclass
-class StageTimes:
-    """Seconds that the stages took, added up."""
-
-    prepare: float = 0.0
-    network: float = 0.0
-    decode: float = 0.0
-
-
 @dataclass(frozen=True, eq=False)
 class BottomUp:
     """Finds people in pictures with a bottom-up model.
@@ -125,8 +116,22 @@ class BottomUp:
             gathered.append(PictureMaps(heatmaps, fields, group[0].affine, (picture.shape[1], picture.shape[0])))
         return gathered
 
+    def __post_init__(self) -> None:
+        settings, options = self.model.metadata.input, self.options
+        if settings.size is not None and (options.scales != (1.0,) or options.long_side or options.scale):
+            raise ManyposeError(
+                f"{self.model.path}: its network takes pictures of {settings.size[0]} x {settings.size[1]} only; leave "
+                "long_side, scale and scales out"
+            )
+
     def _views(self, picture: Picture) -> list[_View]:
         height, width = picture.shape[:2]
+        if self.model.metadata.input.size is not None:
+            fitted = fit_input(picture, self.model.metadata.input)
+            # The maps are used up to the right and lower end of the picture; what is before it has no joints.
+            end = np.rint(fitted.offset + fitted.factors * (width, height)).astype(int).tolist()
+            view = _View(fitted.picture, fitted.affine, (end[0], end[1]), mirrored=False)
+            return [view, _mirror(view)] if self.options.flip else [view]
         base = self.options.scale
         if base is None:
             base = (self.options.long_side or self.model.metadata.input.long_side) / max(height, width)
@@ -136,7 +141,7 @@ class BottomUp:
                 picture,
                 scale=base * scale,
                 stride=self.model.metadata.input.stride,
-                fill=GREY,
+                fill=self.model.metadata.input.fill,
                 max_pixels=LARGEST_INPUT,
             )
             # The size without padding, from where the affine takes the last pixel.
@@ -174,8 +179,11 @@ class BottomUp:
             if view.mirrored:
                 heatmaps, fields = _swap_sides(heatmaps, fields, self.model)
             affine = _between_grids(views[0].affine, view.affine, stride)
-            for total, own in zip(totals, (heatmaps, fields), strict=True):
-                total += _sample(own, affine, grid) / np.float32(len(views))
+            beside = self.model.codec.field_offset / stride
+            moved = affine.copy()
+            moved[:, 2] += beside - affine[:, :2] @ [beside, beside]
+            for total, own, to in zip(totals, (heatmaps, fields), (affine, moved), strict=True):
+                total += _sample(own, to, grid) / np.float32(len(views))
         return totals[0], totals[1]
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from manypose import images
 from manypose.errors import ImageError, ManyposeError
 from manypose.estimators.bottom_up import BottomUp, PictureMaps
+from manypose.estimators.inputs import Estimator
 from manypose.people import People
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
@@ -41,16 +42,18 @@ class Failure:
 class Prediction:
     """The people in one picture, in its own pixels.
 
-    `picture` is RGB uint8 (H, W, 3), `maps` are those of the network, one cell for `stride` pixels of its input;
-    `seconds` says what the stages open, prepare, network and decode took.
+    `picture` is RGB uint8 (H, W, 3), `maps` are those of a bottom-up network, one cell for `stride` pixels of its
+    input, None of any other; `task` is what the model does; `seconds` says what the stages open, prepare, network and
+    decode took.
     """
 
     source: Source
     picture: NDArray[np.uint8]
     people: People
-    maps: PictureMaps
+    maps: PictureMaps | None
     stride: int
     seconds: dict[str, float]
+    task: str = "bottom-up"
 
 
 def find_pictures(
@@ -77,7 +80,7 @@ def find_pictures(
     return _with_unique_names(list(found.values()))
 
 
-def predict_pictures(estimator: BottomUp, sources: Sequence[Source | Failure]) -> Iterator[Prediction | Failure]:
+def predict_pictures(estimator: Estimator, sources: Sequence[Source | Failure]) -> Iterator[Prediction | Failure]:
     """One `Prediction` or `Failure` for each source, in order, as soon as it is there.
 
     A picture that cannot be opened or run is a `Failure`; the next ones follow all the same.
@@ -94,16 +97,20 @@ def predict_pictures(estimator: BottomUp, sources: Sequence[Source | Failure]) -
             yield Failure(source.path, ImageError(f"{source.path}: not enough memory; shrink it, or lower the scale"))
 
 
-def _predict(estimator: BottomUp, source: Source) -> Prediction:
+def _predict(estimator: Estimator, source: Source) -> Prediction:
     started = time.perf_counter()
     picture = images.open_image(source.path)
     seconds = {"open": time.perf_counter() - started}
     before = copy.copy(estimator.times)
-    (maps,) = estimator.maps([picture])
-    people = estimator.decode(maps)
+    maps, stride = None, 1
+    if isinstance(estimator, BottomUp):
+        (maps,), stride = estimator.maps([picture]), estimator.model.codec.stride
+        people = estimator.decode(maps)
+    else:
+        people = estimator(picture)
     for stage in ("prepare", "network", "decode"):
         seconds[stage] = getattr(estimator.times, stage) - getattr(before, stage)
-    return Prediction(source, picture, people, maps, estimator.model.codec.stride, seconds)
+    return Prediction(source, picture, people, maps, stride, seconds, task=estimator.model.metadata.task)
 
 
 def _expand(given: str, *, recursive: bool, leave_out: Path | None) -> list[tuple[Path, Path]] | Failure:

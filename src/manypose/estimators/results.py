@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manypose import drawing, images
-from manypose.errors import FormatError, OutputError
+from manypose.errors import FormatError, ModelError, OutputError
 from manypose.estimators.folder import Failure, Prediction, Source
 from manypose.files import write_bytes
 from manypose.formats import coco, openpose, plain
@@ -87,6 +87,8 @@ def draw_prediction(prediction: Prediction, options: ResultOptions) -> NDArray[n
     """A new picture (RGB uint8) with what `options` ask for drawn on it."""
     picture, people, maps = prediction.picture, prediction.people, prediction.maps
     if options.show == "heatmaps" or options.show == "fields":
+        if maps is None:
+            raise ModelError(f"show is {options.show!r}, but a {prediction.task} model has no such maps to be drawn")
         return drawing.draw_maps(
             picture,
             maps.heatmaps,
@@ -97,8 +99,15 @@ def draw_prediction(prediction: Prediction, options: ResultOptions) -> NDArray[n
             affine=maps.affine,
             stride=prediction.stride,
         )
+    boxes = prediction.task == "detector"  # which finds nothing else
     return drawing.draw_people(
-        picture, people, show=options.show, joint=options.joint, threshold=options.joint_threshold
+        picture,
+        people,
+        show=options.show,
+        joint=options.joint,
+        threshold=options.joint_threshold,
+        boxes=boxes,
+        scores=boxes,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from manypose import __version__, images
 from manypose.errors import DataError, OutputError, require
-from manypose.estimators.bottom_up import BottomUp
+from manypose.estimators.inputs import Estimator
 from manypose.evaluation.coco_ap import keypoint_average_precision
 from manypose.evaluation.pck import pck
 from manypose.evaluation.truth import read_truth
@@ -49,7 +50,7 @@ class Evaluation:
 
 
 def evaluate(
-    estimator: BottomUp, file: Path, *, limit: int | None = None, progress: Callable[[int, int], None] | None = None
+    estimator: Estimator, file: Path, *, limit: int | None = None, progress: Callable[[int, int], None] | None = None
 ) -> Evaluation:
     """Measure an estimator on a COCO-style keypoint file, or on its first `limit` pictures.
 
@@ -95,8 +96,11 @@ def _to_results(people: Mapping[Any, People], joints: tuple[str, ...], category:
     ]
 
 
-def _provenance(estimator: BottomUp, file: Path, pictures: int) -> dict[str, Any]:
-    options = estimator.options
+def _provenance(estimator: Estimator, file: Path, pictures: int) -> dict[str, Any]:
+    options = dataclasses.asdict(estimator.options)
+    if "long_side" in options:
+        size = options["long_side"] or (None if options["scale"] else estimator.model.metadata.input.long_side)
+        options |= {"long_side": size, "scales": list(options["scales"])}
     return {
         "model": estimator.model.metadata.name,
         "model_sha256": estimator.model.sha256,
@@ -104,10 +108,6 @@ def _provenance(estimator: BottomUp, file: Path, pictures: int) -> dict[str, Any
         "data": file.name,
         "data_sha256": sha256_of(file),
         "pictures": pictures,
-        "long_side": options.long_side or (None if options.scale else estimator.model.metadata.input.long_side),
-        "scale": options.scale,
-        "scales": list(options.scales),
-        "flip": options.flip,
-        "threshold": options.threshold,
+        **options,
         "manypose": __version__,
     }

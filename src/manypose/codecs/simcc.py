@@ -1,0 +1,47 @@
+"""SimCC: two vectors for each joint, one along x and one along y, with several bins for a pixel of the input.
+
+Source: Y. Li et al., "SimCC: a Simple Coordinate Classification Perspective", ECCV 2022, as in RTMPose (mmpose).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manypose.errors import ModelError
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SimccCodec:
+    """What the vectors mean: `split_ratio` bins stand for one pixel of the network's input.
+
+    The score of a joint is the smaller one ("min", mmpose) or the mean ("mean", rtmlib) of the two maxima.
+    """
+
+    split_ratio: float = 2.0
+    score: Literal["min", "mean"] = "min"
+
+    def decode(self, simcc_x: Array, simcc_y: Array) -> tuple[Array, Array]:
+        """Joints (B, K, 2) in pixels of the input and scores (B, K) of vectors (B, K, bins of x) and (B, K, of y).
+
+        A joint whose score is not above 0 is NaN and scores 0; scores may be above 1. Raises `ModelError` for vectors
+        that do not belong together, are empty or not finite.
+        """
+        shapes = simcc_x.shape, simcc_y.shape
+        if simcc_x.ndim != 3 or shapes[0][:2] != shapes[1][:2] or simcc_y.ndim != 3 or 0 in (shapes[0] + shapes[1])[2:]:
+            raise ModelError(
+                f"simcc_x and simcc_y have shapes {shapes[0]} and {shapes[1]}, expected (people, joints, bins)"
+            )
+        if not (np.isfinite(simcc_x).all() and np.isfinite(simcc_y).all()):
+            raise ModelError("simcc_x and simcc_y hold numbers that are not finite")
+        bins = np.stack([simcc_x.argmax(axis=2), simcc_y.argmax(axis=2)], axis=2)
+        across, down = simcc_x.max(axis=2), simcc_y.max(axis=2)
+        scores = np.minimum(across, down) if self.score == "min" else (across + down) / 2
+        there = scores > 0
+        keypoints = np.where(there[..., None], bins / self.split_ratio, np.nan).astype(np.float32)
+        return keypoints, np.where(there, scores, 0).astype(np.float32)

@@ -26,9 +26,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The order of docs/architecture.md: a module imports from its own line and from those above it.
 LAYERS = (
     ("errors",),
-    ("geometry", "skeleton", "files", "image_headers"),
+    ("geometry", "skeleton", "files", "image_headers", "web", "download", "published"),
     ("people",),
-    ("images", "codecs", "formats", "drawing"),
+    ("images", "codecs", "formats", "drawing", "metadata", "sessions"),
+    ("adapters",),
     ("model",),
     ("estimators", "networks"),
     ("api", "video", "tracking", "evaluation", "convert", "data"),

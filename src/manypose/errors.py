@@ -9,6 +9,7 @@ ManyposeError                 anything that manypose refuses, with what to do ab
 ├── DeviceError               a device that this machine, or this installation, does not have
 ├── DataError                 a data set that cannot be read
 ├── RecipeError               a training recipe with faults; all of them in one message
+├── DownloadError             a file that cannot be fetched, or is not the one that was published
 ├── OutputError               a file that would be overwritten, or cannot be written
 └── MissingExtraError         an optional part of manypose that is not installed
 """
@@ -57,6 +58,10 @@ class DataError(ManyposeError):
 
 class RecipeError(ManyposeError):
     """A training recipe with faults; the message lists all of them."""
+
+
+class DownloadError(ManyposeError):
+    """A file that cannot be fetched, or is not the one that was published."""
 
 
 class OutputError(ManyposeError):

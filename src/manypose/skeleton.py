@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,23 @@ def load_skeleton(name: str) -> Skeleton:
     text = resources.files("manypose").joinpath("skeletons").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with libyaml
     return skeleton_from_dict(yaml.load(text, Loader=loader))
+
+
+def read_skeleton(file: Path) -> Skeleton:
+    """A skeleton from a YAML file like those of manypose; raises `SkeletonError` that names the file."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        ours = ", ".join(skeleton_names())
+        raise SkeletonError(f"{file}: {error.strerror}; give a YAML file or one of {ours}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SkeletonError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        return skeleton_from_dict(data)
+    except SkeletonError as error:
+        raise SkeletonError(f"{file}: {error}") from None
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from manypose import __version__
-from manypose.cli import doctor, evaluate, export, models, predict, train
+from manypose.cli import convert, doctor, evaluate, export, models, predict, train
 from manypose.cli.arguments import HelpLayout
 from manypose.cli.terminal import complain
 from manypose.errors import ManyposeError
@@ -23,6 +23,7 @@ COMMANDS = {
     "models": models,
     "train": train,
     "export": export,
+    "convert": convert,
     "doctor": doctor,
 }
 

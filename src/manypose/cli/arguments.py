@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from manypose.estimators.bottom_up import BottomUp
+    from manypose.estimators.inputs import Estimator
 
     Subparsers = _SubParsersAction[ArgumentParser]
 
@@ -86,7 +86,7 @@ def add_model_options(parser: ArgumentParser) -> None:
     )
 
 
-def load_estimator(arguments: Namespace) -> BottomUp:
+def load_estimator(arguments: Namespace) -> Estimator:
     """The estimator that `arguments.model` and the options of `add_model_options` ask for."""
     import cv2
 
@@ -128,6 +128,14 @@ def positive(text: str) -> float:
 def positive_list(text: str) -> tuple[float, ...]:
     """Numbers above 0 with commas between them."""
     return tuple(positive(part) for part in text.split(","))
+
+
+def picture_size(text: str) -> tuple[int, int]:
+    """A width and height, like 192x256."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and 0 < int(width) <= 16384 and 0 < int(height) <= 16384):
+        raise ArgumentTypeError(f"{text!r} is not a width and height like 192x256")
+    return int(width), int(height)
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], Any]:

@@ -1,10 +1,11 @@
-"""`manypose models`: the models that come with manypose, and what a model file says about itself."""
+"""`manypose models`: the models that come with manypose, what a model file says about itself, published weights."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
+from manypose.cli import networks
 from manypose.cli.arguments import add_command
 from manypose.cli.terminal import console, literal, table
 
@@ -18,19 +19,44 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
     parser = add_command(
         subparsers,
         "models",
-        summary="List the models, or show all that one says about itself.",
-        usage="[list | show MODEL] [--json]",
-        examples=("manypose models", "manypose models show default --json"),
+        summary="List the models, show all that one says about itself, or get published ones.",
+        usage="[list | show MODEL|NETWORK | get [NAME]] [options]",
+        details="`get` without a NAME lists what is published; to get weights needs the extra: "
+        "pip install 'manypose[train]'.",
+        examples=("manypose models show default --json", "manypose models get cmu-coco"),
         run=run,
     )
-    parser.add_argument("action", nargs="?", choices=("list", "show"), default="list", help="(default: list)")
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="of show: a model's name or ONNX file")
+    parser.add_argument("action", nargs="?", choices=("list", "show", "get"), default="list", help="(default: list)")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="of show: a model's name or ONNX file; of get: published weights' name",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    _add_get_options(parser)
+    networks.add_options(parser)
     return parser
+
+
+def _add_get_options(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("how `get` gets weights")
+    group.add_argument(
+        "--from", dest="source", metavar="FILE|URL", help="a copy of the published file, or another address of it"
+    )
+    group.add_argument("--overwrite", action="store_true", help="get them again when they are there already")
+    group.add_argument("--keep", action="store_true", help="keep the downloaded file after it is converted")
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
+    networks.check(arguments)
+    if arguments.action == "get":
+        return _run_get(arguments)
+    if arguments.source is not None or arguments.overwrite or arguments.keep:
+        arguments.parser.error("--from, --overwrite and --keep are options of `get`")
+    if networks.is_asked_for(arguments):
+        return networks.run(arguments)
     from manypose.model import load_model, shipped_models
 
     if (arguments.action == "show") != (arguments.model is not None):
@@ -40,6 +66,14 @@ def run(arguments: Namespace) -> int:
     else:
         _list([describe(load_model(name, device="cpu")) for name in shipped_models()], as_json=arguments.json)
     return 0
+
+
+def _run_get(arguments: Namespace) -> int:
+    from manypose.cli import models_get
+
+    if arguments.model is None and (arguments.source is not None or arguments.overwrite or arguments.keep):
+        arguments.parser.error("`get` with --from, --overwrite or --keep takes a NAME")
+    return models_get.run(arguments)
 
 
 def describe(model: Model) -> dict[str, Any]:

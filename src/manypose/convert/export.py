@@ -17,35 +17,40 @@ from torch import Tensor, nn
 from manypose.errors import ModelError
 from manypose.files import write_bytes
 from manypose.model import METADATA_KEY, Metadata
+from manypose.networks.maps import Maps
 
 OPSET = 17
 
 
 class _LastStage(nn.Module):
-    """A network as its model file runs it: only the maps of the last stage."""
+    """A network as its model file runs it: only the result of the last stage."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        maps = self.network(picture)[-1]
-        return maps.heatmaps, maps.fields
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        result = self.network(picture)
+        last = result[-1] if isinstance(result, tuple) else result
+        return tuple(last) if isinstance(last, Maps) else (last,)
 
 
-def export_onnx(network: nn.Module, metadata: Metadata, file: Path, *, overwrite: bool = False) -> None:
+def export_onnx(
+    network: nn.Module, metadata: Metadata, file: Path, *, half: bool = False, overwrite: bool = False
+) -> None:
     """Write a network as a model file; raises `OutputError` when the file is there already.
 
-    The input (B, 3, h, w) and the outputs have dynamic batch, height and width.
+    The input (B, 3, h, w) and the outputs have dynamic batch, height and width. `half` computes in 16 bit where the
+    device can (inputs and outputs stay float32), and halves the file.
     """
     names = sorted(metadata.outputs, key=lambda name: metadata.outputs[name] != "heatmaps")  # as the network gives them
     dynamic = {name: {0: "batch", 2: "height", 3: "width"} for name in [metadata.input.name, *names]}
-    side = 2 * metadata.input.stride
+    width, height = metadata.input.size or (2 * metadata.input.stride,) * 2
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             _LastStage(network).eval(),
-            (torch.zeros(1, 3, side, side),),
+            (torch.zeros(1, 3, height, width),),
             f"{folder}/model.onnx",
             input_names=[metadata.input.name],
             output_names=names,
@@ -58,6 +63,10 @@ def export_onnx(network: nn.Module, metadata: Metadata, file: Path, *, overwrite
             dynamo=False,  # the newer exporter needs one more package and writes the same graph for these networks
         )
         model = onnx.load(f"{folder}/model.onnx")
+    if half:
+        from onnxruntime.transformers.float16 import convert_float_to_float16  # slow to import
+
+        model = convert_float_to_float16(model, keep_io_types=True)
     set_metadata(model, metadata)
     onnx.checker.check_model(model)
     write_bytes(file, model.SerializeToString(), overwrite=overwrite)

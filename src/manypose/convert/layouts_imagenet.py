@@ -1,0 +1,108 @@
+"""The names in weights of ImageNet classifiers that training starts from: HRNet's and torchvision's.
+
+They are no whole network: `Layout.head` names what they lack, and `Layout.spare` the classifier that is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+from manypose.convert.layout import Layout, Shapes
+from manypose.convert.layouts_top_down import RGB, check_resnet, hrnet_options, same_name
+from manypose.networks import hrnet, pose_resnet
+
+# Number of the module in torchvision's `features` -> layer of OpenPose's network, which keeps VGG-19 up to conv4_2.
+VGG19_LAYERS = {
+    "0": "conv1_1",
+    "2": "conv1_2",
+    "5": "conv2_1",
+    "7": "conv2_2",
+    "10": "conv3_1",
+    "12": "conv3_2",
+    "14": "conv3_3",
+    "16": "conv3_4",
+    "19": "conv4_1",
+    "21": "conv4_2",
+}
+_VGG19_LATER = re.compile(r"features\.(23|25|28|30|32|34)\.(weight|bias)|classifier\.[036]\.(weight|bias)")
+_HRNET_CLASSIFIER = re.compile(r"(incre_modules|downsamp_modules|final_layer\.[01]|classifier)\..*")
+
+
+def _vgg19_name(name: str) -> str | None:
+    match = re.fullmatch(r"features\.(\d+)\.(weight|bias)", name)
+    return f"{VGG19_LAYERS[match[1]]}.{match[2]}" if match and match[1] in VGG19_LAYERS else None
+
+
+def _vgg19_options(shapes: Shapes) -> dict[str, Any]:
+    if len(shapes) < len(VGG19_LAYERS):
+        raise ValueError("a few layers that are called as in VGG-19")
+    return {}
+
+
+def _is_vgg19_spare(name: str) -> bool:
+    return _VGG19_LATER.fullmatch(name) is not None
+
+
+def _is_vgg_paf_head(name: str) -> bool:
+    return name.rpartition(".")[0] not in VGG19_LAYERS.values()
+
+
+def _hrnet_options(shapes: Shapes, *, network: str) -> dict[str, Any]:
+    """As of a pose network with the first layer of the classifier; the joints are the trainer's to choose."""
+    options = hrnet_options({**shapes, "final_layer.bias": (17,)}, network=network)
+    return {name: value for name, value in options.items() if name != "joints"}
+
+
+def _is_hrnet_spare(name: str, *, modules: int) -> bool:
+    """A classifier reads all branches, a pose network the finest alone: its last module feeds no other."""
+    unread = re.match(rf"stage4\.{modules - 1}\.fuse_layers\.[123]\.", name)
+    return unread is not None or _HRNET_CLASSIFIER.fullmatch(name) is not None
+
+
+def _resnet_options(shapes: Shapes, *, network: str) -> dict[str, Any]:
+    check_resnet(shapes, network=network)
+    return {}
+
+
+_NOTES = "Trained on ImageNet: a start for training, which gives the rest of the network random weights."
+
+LAYOUTS: tuple[Layout, ...] = (
+    *(
+        Layout(
+            name="HRNet (ImageNet)",
+            network=network,
+            rename=same_name,
+            options=partial(_hrnet_options, network=network),
+            input=RGB,
+            spare=partial(_is_hrnet_spare, modules=plan.modules[-1]),
+            head=lambda name: name.startswith("final_layer."),
+            notes=_NOTES,
+        )
+        for network, plan in hrnet.PLANS.items()
+    ),
+    *(
+        Layout(
+            name="torchvision ResNet (ImageNet)",
+            network=network,
+            rename=same_name,
+            options=partial(_resnet_options, network=network),
+            input=RGB,
+            spare=lambda name: name in ("fc.weight", "fc.bias"),
+            head=lambda name: name.startswith(("deconv_layers.", "final_layer.")),
+            notes=_NOTES,
+        )
+        for network in pose_resnet.ENTRIES
+    ),
+    Layout(
+        name="torchvision VGG-19 (ImageNet)",
+        network="vgg_paf",
+        rename=_vgg19_name,
+        options=_vgg19_options,
+        input=RGB,
+        spare=_is_vgg19_spare,
+        head=_is_vgg_paf_head,
+        notes=_NOTES,
+    ),
+)

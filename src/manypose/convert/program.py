@@ -1,0 +1,211 @@
+"""The one conversion program: a weight file of any product in; our checkpoint, a model file, or bare arrays out."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pydantic
+
+from manypose import __version__, networks
+from manypose.convert.checkpoint import Checkpoint, Header, is_checkpoint, load_checkpoint, save_checkpoint
+from manypose.convert.export import export_onnx
+from manypose.convert.layout import Fit, Layout, recognise
+from manypose.convert.layouts_bottom_up import LAYOUTS as BOTTOM_UP_LAYOUTS
+from manypose.convert.layouts_bottom_up import STAGED, keep_stages
+from manypose.convert.layouts_imagenet import LAYOUTS as IMAGENET_LAYOUTS
+from manypose.convert.layouts_top_down import LAYOUTS as TOP_DOWN_LAYOUTS
+from manypose.convert.weights import Format, WeightFile, read_weight_file
+from manypose.errors import ModelError, OutputError, SkeletonError, describe_faults
+from manypose.files import write_bytes
+from manypose.metadata import FieldSettings, HeatmapSettings, InputSettings, MapSettings, Metadata
+from manypose.skeleton import load_skeleton, read_skeleton, skeleton_names
+
+LAYOUTS: tuple[Layout, ...] = (*BOTTOM_UP_LAYOUTS, *TOP_DOWN_LAYOUTS, *IMAGENET_LAYOUTS)
+SUFFIXES = {".safetensors": "a checkpoint", ".onnx": "a model file", ".npz": "the bare arrays"}
+
+# The skeletons of the published networks, by their numbers of joints (and of field channels).
+_FIELD_SKELETONS = {(18, 38): "openpose18", (15, 28): "mpi15", (25, 52): "body25"}
+_JOINT_SKELETONS = {
+    "top-down": {17: "coco17", 16: "mpii16", 14: "crowdpose14", 133: "wholebody133"},
+    "face": {70: "face70", 68: "face68"},
+    "hand": {21: "hand21"},
+}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user may know better than the file: None leaves it to what the product publishes.
+
+    `skeleton` is one of ours by name, or a YAML file; `size` (w, h) is the input of a top-down network; `colours` is
+    the order in which it was trained.
+    """
+
+    name: str | None = None
+    skeleton: str | None = None
+    size: tuple[int, int] | None = None
+    colours: Literal["rgb", "bgr"] | None = None
+    licence: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Conversion:
+    """What was converted: the file's format and product, the network and its options, and what the file says now."""
+
+    file: Path
+    format: str
+    tensors: int
+    layout: str = ""
+    network: str = ""
+    options: dict[str, Any] | None = None
+    metadata: Metadata | None = None
+    missing: tuple[str, ...] = ()
+    notes: str = ""
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    network: str | None = None,
+    stages: int | None = None,
+    file_format: Format | None = None,
+    wishes: Wishes | None = None,
+    half: bool = False,
+    overwrite: bool = False,
+) -> Conversion:
+    """Convert a weight file of any product; the suffix of `out` decides into what (see `SUFFIXES`).
+
+    The network is recognised from the tensors, `network` overrides; every tensor must find its place. `stages` takes
+    the first stages of a network alone. `file_format` says what the source is where its content does not. `half`
+    stores a model file in 16 bit.
+
+    Raises `ModelError` that names the tensors at fault, `OutputError` when `out` is there already.
+    """
+    if out.suffix not in SUFFIXES:
+        kinds = ", ".join(f"{suffix} ({what})" for suffix, what in SUFFIXES.items())
+        raise OutputError(f"{out}: its suffix must be one of {kinds}")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out}: the file exists; choose another name, or allow overwriting")
+    if source.suffix == ".safetensors" and source.is_file() and is_checkpoint(source):
+        return _rewrite(load_checkpoint(source), source, out, half=half, overwrite=overwrite)
+    weights = read_weight_file(source, format=file_format)
+    if out.suffix == ".npz":
+        return _dump(weights, out, overwrite=overwrite)
+    layouts = [keep_stages(layout, stages) for layout in LAYOUTS if layout.network in STAGED] if stages else LAYOUTS
+    fit = recognise(weights.tensors, layouts, where=str(source), network=network)
+    _check_stages(fit, stages, source)
+    metadata = None if fit.absent else describe(fit, weights, wishes or Wishes(), out)
+    origin = _origin(fit, weights)
+    header = Header(network=fit.layout.network, options=fit.options, metadata=metadata, origin=origin)
+    _write(Checkpoint(header, fit.tensors), out, half=half, overwrite=overwrite)
+    return Conversion(
+        out,
+        weights.format,
+        len(fit.tensors),
+        fit.layout.name,
+        fit.layout.network,
+        fit.options,
+        metadata,
+        fit.absent,
+        fit.layout.notes,
+    )
+
+
+def _check_stages(fit: Fit, wanted: int | None, source: Path) -> None:
+    given = fit.options.get("stages", fit.options.get("refinements", 0) + 1)
+    if wanted and given < wanted:
+        raise ModelError(f"{source}: {wanted} stages are wanted, and its network has {given}")
+
+
+def describe(fit: Fit, weights: WeightFile, wishes: Wishes, out: Path) -> Metadata:
+    """What running the converted network needs; raises `ModelError` where the file does not tell and nobody said it."""
+    entry = networks.ENTRIES[fit.layout.network]
+    settings = fit.layout.input.model_dump() | ({"colours": wishes.colours} if wishes.colours else {})
+    maps: MapSettings
+    outputs: dict[str, Any] = {"heatmaps": "heatmaps"}
+    if entry.task == "bottom-up":
+        if wishes.size:
+            raise ModelError("a bottom-up network takes pictures of any size: leave the size out")
+        maps = FieldSettings(field_offset=fit.layout.field_offset)
+        outputs["fields"] = "fields"
+    elif entry.task == "top-down":
+        size = wishes.size or ((256, 256) if fit.options.get("joints") == 16 else entry.size)
+        settings |= {"size": size, "fit": "crop"}
+        maps = HeatmapSettings(sigma=3.0 if size[1] >= 384 else 2.0)
+    else:  # faces and hands: the box is the crop
+        settings |= {"size": wishes.size or entry.size, "fit": "crop", "padding": 1.0}
+        maps = HeatmapSettings(stride=8, sigma=0.875, background=True)
+    try:
+        return Metadata(
+            name=wishes.name or out.stem,
+            task=entry.task,
+            skeleton=_skeleton(fit, entry.task, wishes),
+            input=InputSettings(**settings),
+            outputs=outputs,
+            maps=maps,
+            licence=wishes.licence,
+            origin=_origin(fit, weights),
+            manypose_version=__version__,
+        )
+    except pydantic.ValidationError as error:
+        raise ModelError(f"{out}: its metadata would be faulty: {describe_faults(error)}") from None
+
+
+def _skeleton(fit: Fit, task: str, wishes: Wishes) -> str | dict[str, Any]:
+    """The skeleton of a network by name, or its definition; it must have the network's numbers of joints and fields."""
+    joints, fields = fit.options.get("joints", 0), fit.options.get("fields", 0)
+    if wishes.skeleton is not None:
+        ours = wishes.skeleton in skeleton_names()
+        skeleton = load_skeleton(wishes.skeleton) if ours else read_skeleton(Path(wishes.skeleton))
+        if len(skeleton) != joints or (fields and 2 * len(skeleton.fields) != fields):
+            counts = f"{joints} joints" + (f" and {fields} field channels" if fields else "")
+            raise SkeletonError(f"skeleton {skeleton.name!r} does not fit: the network has {counts}")
+        return wishes.skeleton if ours else skeleton.to_dict()
+    name = _FIELD_SKELETONS.get((joints, fields)) if task == "bottom-up" else _JOINT_SKELETONS[task].get(joints)
+    if name is None:
+        raise ModelError(f"the network has {joints} joints, and no published skeleton does: name the skeleton")
+    return name
+
+
+def _origin(fit: Fit, weights: WeightFile) -> dict[str, Any]:
+    origin = {"file": weights.path.name, "format": weights.format, "sha256": weights.sha256, "names": fit.layout.name}
+    return origin | {"network": fit.layout.network, "options": fit.options, "notes": fit.layout.notes}
+
+
+def _write(checkpoint: Checkpoint, out: Path, *, half: bool, overwrite: bool) -> None:
+    if out.suffix == ".safetensors":
+        save_checkpoint(checkpoint, out, overwrite=overwrite)
+        return
+    metadata = checkpoint.header.metadata
+    if metadata is None:
+        raise ModelError(
+            f"{out}: the weights are those of a backbone for {checkpoint.header.network}, which finds no people before "
+            "it is trained; write a .safetensors file and start a training from it with init="
+        )
+    export_onnx(checkpoint.build(), metadata, out, half=half, overwrite=overwrite)
+
+
+def _rewrite(checkpoint: Checkpoint, source: Path, out: Path, *, half: bool, overwrite: bool) -> Conversion:
+    """A checkpoint of ours in another form."""
+    if out.suffix == ".npz":
+        _dump_arrays(checkpoint.tensors, out, overwrite=overwrite)
+    else:
+        _write(checkpoint, out, half=half, overwrite=overwrite)
+    header = checkpoint.header
+    count = len(checkpoint.tensors)
+    return Conversion(out, "manypose", count, "manypose", header.network, header.options, header.metadata)
+
+
+def _dump(weights: WeightFile, out: Path, *, overwrite: bool) -> Conversion:
+    _dump_arrays(weights.tensors, out, overwrite=overwrite)
+    return Conversion(out, weights.format, len(weights.tensors))
+
+
+def _dump_arrays(tensors: dict[str, Any], out: Path, *, overwrite: bool) -> None:
+    content = io.BytesIO()
+    np.savez(content, **tensors)
+    write_bytes(out, content.getvalue(), overwrite=overwrite)

@@ -264,7 +264,7 @@ class Real:
 
     def people(self, photo: str) -> People:
         heatmaps, fields = (part[0].numpy() for part in self.maps[photo])
-        return FieldsCodec(load_skeleton("openpose18")).decode(heatmaps, fields)
+        return FieldsCodec(load_skeleton("openpose18"), field_offset=3.5).decode(heatmaps, fields)
 
 
 @pytest.fixture(scope="module")
@@ -309,8 +309,7 @@ def test_enlarged_as_the_reference_does_the_maps_peak_within_a_pixel_of_its_join
 @pytest.mark.shared
 @pytest.mark.parametrize("photo", PHOTOS)
 def test_our_decoder_finds_the_people_that_the_reference_finds(real: Real, photo: str) -> None:
-    """Our peaks are fitted, those of the reference are pixels of enlarged maps. Clear ones agree to a pixel; of the
-    flat ones from 0.2 to 0.4 two of the camera's, one of them with a second peak beside it, are 2 pixels apart."""
+    """Our peaks are fitted, those of the reference are whole pixels of enlarged maps."""
     people = real.people(photo)
     # The reference finds a second, weak person in the forearm and hands at the camera, which ours may leave out.
     expected = [person for person in real.expected_people[photo] if person["score"] > 5]
@@ -320,5 +319,4 @@ def test_our_decoder_finds_the_people_that_the_reference_finds(real: Real, photo
         distances = np.abs(people.keypoints - joints[:, :2]).max(axis=2)
         own = distances[np.nanmedian(distances, axis=1).argmin()]
         assert (joints[:, 2] > 0.4).sum() >= 5
-        assert (own[joints[:, 2] > 0.4] <= 1).all()
-        assert (own[joints[:, 2] > 0.2] <= 2).all()
+        assert (own[joints[:, 2] > 0.2] <= 1).all()

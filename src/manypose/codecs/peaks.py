@@ -3,7 +3,8 @@
 A summit is a cell, or a plateau of cells, that nothing around it exceeds; the border counts. Its place comes from a
 Gaussian fitted to the logarithm of the nine cells around it, each weighted by how far it can be trusted, so no map is
 enlarged. Cells beyond the border and saturated ones take no part; where too little is left (the corner of the map, the
-middle of a plateau) the next ring helps, and a weak prior on the width of the Gaussian decides.
+middle of a plateau) the next ring helps, and a weak prior on the width of the Gaussian decides. Where the cells
+are no Gaussian, skewed or with another one beside it, the place is that of the top of the map enlarged eight times.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ FALL = 0.8  # a cell two away from the summit is of another peak unless it is lo
 LEAST_HIDDEN = 0.15  # least height of a peak that falls between cells; such bumps of less are noise
 OUTSIDE = -1.0  # what stands beyond the border of a map
 FARTHEST = 0.75  # cells; a summit's place is never moved farther from its cell
+MISFIT = 0.06  # shares of the summit; from here on that a cell is off, the cells are no Gaussian
 
 _PAD = 2
 _NEIGHBOURHOOD = np.ones((3, 3), np.uint8)
@@ -42,6 +44,20 @@ _CUBIC = np.array([[-27, 225, 67, -9, 0], [-9, 67, 225, -27, 0], [0, -27, 225, 6
 _TWICE_AS_FINE = np.kron(_CUBIC, _CUBIC)
 _FINE_MIDDLE = np.array([5, 6, 9, 10])
 _FINE_AROUND = _FINE_MIDDLE + (4 * _AROUND[:, :1] + _AROUND[:, 1:])
+# More of the corners would draw skewed peaks off their tops.
+_CORNERS_LESS = np.where((np.abs(_ROWS) == 1) & (np.abs(_COLUMNS) == 1), 0.5, 1.0)
+
+
+def _cubic_weights(places: Doubles) -> Doubles:
+    """Weights (n, 5) of the cells -2..2 at places between them: the cubic of `cv2.resize`, its a = -0.75."""
+    away = np.abs(places[:, None] - np.arange(-_PAD, _PAD + 1))
+    near = (1.25 * away - 2.25) * away**2 + 1
+    far = ((-0.75 * away + 3.75) * away - 6) * away + 3
+    return np.where(away <= 1, near, np.where(away < 2, far, 0.0))
+
+
+_FINE = np.arange(-13, 14, 2) / 16  # the places of a map eight times as fine, up to FARTHEST and one beyond
+_EIGHT_TIMES_AS_FINE = np.kron(_cubic_weights(_FINE), _cubic_weights(_FINE))
 _PRODUCTS = (_TERMS[:, :, None] * _TERMS[:, None, :]).reshape(25, 25)
 
 
@@ -162,8 +178,8 @@ def _fit_gaussians(windows: Array) -> Doubles:
     """Offsets x, y in cells from the middle of windows (25, n) and heights of the Gaussians fitted there, (3, n).
 
     Weighted least squares on ln(value) = a + b x + c y - p x^2 - q y^2; the weight of a cell is its value squared,
-    since equal noise on a value v is noise / v on its logarithm. p and q have a Gaussian prior each and are drawn
-    together, b and c are weakly drawn to 0, which decides only what the cells leave open.
+    since equal noise on a value v is noise / v on its logarithm; corners count half. p and q have a Gaussian prior
+    each and are drawn together, b and c are weakly drawn to 0, which decides only what the cells leave open.
     """
     summit = windows[_CENTRE].astype(np.float64)
     relative = windows / summit
@@ -171,7 +187,7 @@ def _fit_gaussians(windows: Array) -> Doubles:
     cut = ((saturated | (windows == OUTSIDE)) & (_RING == 1)).any(axis=0)
     falling = windows < FALL * windows[_TOWARDS_CENTRE]
     usable = (relative > FAINT) & ~saturated & ((_RING <= 1) | (cut & falling))
-    weights = np.where(usable, relative, 0) ** 2
+    weights = np.where(usable, relative, 0) ** 2 * _CORNERS_LESS
     logarithms = np.log(np.maximum(relative, FAINT))
 
     prior = (NOISE / summit) ** 2
@@ -187,12 +203,37 @@ def _fit_gaussians(windows: Array) -> Doubles:
         equations[k, k] += curvature + together
         equations[k, 7 - k] -= together
         equations[k, 5] += curvature / (2 * EXPECTED_SIGMA**2)
-    a, b, c, p, q = _solve(equations)
+    a, b, c, p, q = solved = _solve(equations)
     p, q = np.maximum(p, 0.05), np.maximum(q, 0.05)
     x = np.clip(b / (2 * p), -FARTHEST, FARTHEST)
     y = np.clip(c / (2 * q), -FARTHEST, FARTHEST)
     rise = np.clip(a + x * (b - p * x) + y * (c - q * y), 0, 0.4)
-    return np.stack([x, y, np.clip(summit * np.exp(rise), 0, 1)])
+    fitted = np.stack([x, y, np.clip(summit * np.exp(rise), 0, 1)])
+    misfit = np.where(usable & ~cut, np.abs(np.exp(_TERMS @ solved) - relative), 0).max(axis=0)
+    others = np.flatnonzero(misfit > MISFIT)
+    fitted[:2, others] = _enlarge(windows[:, others])
+    return fitted
+
+
+def _enlarge(windows: Array) -> Doubles:
+    """Offsets x, y in cells (2, n) from the middle of windows (25, n) of the highest place of an enlarged map."""
+    fine = _EIGHT_TIMES_AS_FINE @ np.maximum(windows, 0)
+    side = len(_FINE)
+    inner = fine.reshape(side, side, -1)[1:-1, 1:-1].reshape((side - 2) ** 2, -1).argmax(axis=0)
+    row, column = (place + 1 for place in np.divmod(inner, side - 2))
+    top = np.arange(windows.shape[1])
+
+    def moved(place: Index, before: Doubles, here: Doubles, after: Doubles) -> Doubles:
+        """The top of a parabola through three finer places, which lie an eighth of a cell apart."""
+        bend = np.maximum(2 * here - before - after, 1e-9)
+        return np.clip(_FINE[place] + np.clip((after - before) / (2 * bend), -0.5, 0.5) / 8, -FARTHEST, FARTHEST)
+
+    def at(down: int, right: int) -> Doubles:
+        heights: Doubles = fine[(row + down) * side + column + right, top]
+        return heights
+
+    here = at(0, 0)
+    return np.stack([moved(column, at(0, -1), here, at(0, 1)), moved(row, at(-1, 0), here, at(1, 0))])
 
 
 def _solve(equations: Doubles) -> Doubles:

@@ -108,7 +108,7 @@ def test_networks_and_options_that_there_are_not(run: Run, arguments: tuple[str,
         (("--networks", "--svg", "x.svg"), "--networks lists all networks and goes with --json only"),
         (("show", "default", "--svg", "x.svg"), "--svg, --size and --option are options of `show NETWORK`"),
         (("--size", "64x64"), "--svg, --size and --option are options of `show NETWORK`"),
-        (("show", "ladder_paf", "--size", "64"), "'64' is no size such as 384x288"),
+        (("show", "ladder_paf", "--size", "64"), "'64' is not a width and height like 192x256"),
         (("show", "ladder_paf", "--option", "width"), "'width' is not of the form key=value"),
     ],
 )

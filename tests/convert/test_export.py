@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manypose.errors import OutputError
-from manypose.model import InputSettings, Metadata, load_model
+from manypose.errors import ModelError, OutputError
+from manypose.model import FieldSettings, InputSettings, Metadata, load_model
 
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 pytest.importorskip("onnx", reason="needs the extra [train]")
 
-from manypose.convert.export import export_onnx, rewrite_metadata  # noqa: E402
+from manypose.convert.export import export_onnx, read_weights, rewrite_metadata  # noqa: E402
 from manypose.networks import build  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -95,3 +95,31 @@ def test_metadata_can_be_replaced_and_the_network_stays(exported: Any, tmp_path:
     assert after.metadata.figures == {"AP": 0.5}
     picture = np.ones((1, 3, 64, 32), np.float32) / 4
     np.testing.assert_array_equal(after.run(picture)["fields"], before.run(picture)["fields"])
+
+
+def test_weights_that_do_not_fit_16_bit_are_refused_and_not_cut_off(tmp_path: Path) -> None:
+    network = random_network("ladder_paf_small")
+    with torch.no_grad():
+        network.fields.bias[0] = 1e5
+    with pytest.raises(ModelError, match=r"m\.onnx: weights up to 1e\+05 in .* do not fit 16 bit; leave half out$"):
+        export_onnx(network, metadata(), tmp_path / "m.onnx", half=True)
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_training_does_not_go_on_from_16_bit(tmp_path: Path) -> None:
+    export_onnx(random_network("ladder_paf_small"), metadata(), tmp_path / "m.onnx", half=True)
+    with pytest.raises(ModelError, match=r"m\.onnx: its weights are in 16 bit; start from the checkpoint"):
+        read_weights(tmp_path / "m.onnx")
+
+
+def test_a_size_whose_maps_do_not_come_out_whole_is_refused(tmp_path: Path) -> None:
+    told = metadata(input=InputSettings(stride=30))
+    with pytest.raises(ModelError, match=r"m\.onnx: an input of 60x60 into maps at stride 8; give a size in multiples"):
+        export_onnx(random_network("mobilenet_paf"), told, tmp_path / "m.onnx")
+
+
+def test_a_stride_that_is_not_the_networks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"m\.onnx: the network does not turn an input of 64x64 into maps at stride 4; "
+    ):
+        export_onnx(random_network("mobilenet_paf"), metadata(maps=FieldSettings(stride=4)), tmp_path / "m.onnx")

@@ -249,3 +249,22 @@ def test_real_files_of_no_known_network_are_refused_with_what_was_seen(
         convert(source, tmp_path / "a.onnx")
     convert(source, tmp_path / "a.npz")
     assert len(np.load(tmp_path / "a.npz")) > 15
+
+
+def test_a_model_file_of_ours_goes_back_to_the_network_that_it_says_it_is(tmp_path: Path) -> None:
+    """Its tensors have names of the network's, which other products may share: the metadata decide."""
+    network = trained("vgg_paf", **VGG)
+    (tmp_path / "t.pth").write_bytes(FILES["treb1en.pth"](tensors_of(network)))
+    convert(tmp_path / "t.pth", tmp_path / "t.onnx", wishes=Wishes(name="mine", licence="CC0"))
+    convert(tmp_path / "t.onnx", tmp_path / "back.safetensors")
+    metadata = load_checkpoint(tmp_path / "back.safetensors").header.metadata
+    assert metadata == load_model(tmp_path / "t.onnx", device="cpu").metadata
+    convert(tmp_path / "back.safetensors", tmp_path / "again.onnx")
+    np.testing.assert_array_equal(run(tmp_path / "again.onnx")["fields"], run(tmp_path / "t.onnx")["fields"])
+
+
+def test_the_shipped_model_can_be_taken_apart(tmp_path: Path) -> None:
+    shipped = load_model(device="cpu").path
+    done = convert(shipped, tmp_path / "ladder.safetensors")
+    assert done.network == "ladder_paf"
+    load_checkpoint(tmp_path / "ladder.safetensors").build()

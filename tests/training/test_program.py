@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from manypose.convert.checkpoint import Checkpoint, Header, save_checkpoint
 from manypose.data.samples import FieldSamples
 from manypose.errors import DataError, OutputError, RecipeError
-from manypose.training.module import load_network
+from manypose.training import program
+from manypose.training.module import BottomUpTraining, load_network
 from manypose.training.program import LAST, train
 from manypose.training.recipe import Recipe, check_recipe
 
@@ -137,3 +140,23 @@ def test_faults_are_found_before_anything_starts(tmp_path: Path) -> None:
         with pytest.raises(error, match=message):
             train(recipe(tmp_path, **changes), progress=False)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_backbone_starts_a_network_and_says_what_it_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(3)
+    settings = recipe(tmp_path)
+    state = BottomUpTraining(settings).network.state_dict()
+    trunk = {k: torch.randn_like(v).numpy() for k, v in state.items() if k.startswith("stem") and v.is_floating_point()}
+    file = tmp_path / "backbone.safetensors"
+    save_checkpoint(Checkpoint(Header(network=settings.network, options={}, metadata=None), trunk), file)
+    module = BottomUpTraining(settings)
+    with caplog.at_level("INFO"):
+        program._init(module, file)
+    for name, tensor in trunk.items():
+        np.testing.assert_array_equal(module.network.state_dict()[name].numpy(), tensor)
+    assert f"init: heatmaps.weight is not in {file} and starts anew" in caplog.text
+
+    strange = Checkpoint(Header(network="x", options={}, metadata=None), {"other.weight": np.zeros(2, np.float32)})
+    save_checkpoint(strange, file, overwrite=True)
+    with pytest.raises(RecipeError, match=r"backbone\.safetensors holds weights of x: other\.weight has no place here"):
+        program._init(module, file)

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manypose.cli.arguments import picture_size
 from manypose.cli.terminal import console, literal, say, table
 from manypose.errors import OutputError, require
 
@@ -192,14 +193,6 @@ def _pair(pair: tuple[int, int] | None) -> str:
 
 def _number(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
-
-
-def picture_size(text: str) -> tuple[int, int]:
-    """A kind of argument: width and height as in 384x288."""
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and 0 < int(width) <= 16384 and 0 < int(height) <= 16384):
-        raise ArgumentTypeError(f"{text!r} is no size such as 384x288, of 1 to 16384 pixels")
-    return int(width), int(height)
 
 
 def network_option(text: str) -> tuple[str, Any]:

@@ -20,6 +20,7 @@ from manypose.model import METADATA_KEY, Metadata
 from manypose.networks.maps import Maps
 
 OPSET = 17
+LARGEST_HALF = 65504.0  # the largest number of 16 bit
 
 
 class _LastStage(nn.Module):
@@ -40,42 +41,85 @@ def export_onnx(
 ) -> None:
     """Write a network as a model file; raises `OutputError` when the file is there already.
 
-    The input (B, 3, h, w) and the outputs have dynamic batch, height and width. `half` computes in 16 bit where the
-    device can (inputs and outputs stay float32), and halves the file.
-    """
-    names = sorted(metadata.outputs, key=lambda name: metadata.outputs[name] != "heatmaps")  # as the network gives them
-    dynamic = {name: {0: "batch", 2: "height", 3: "width"} for name in [metadata.input.name, *names]}
-    width, height = metadata.input.size or (2 * metadata.input.stride,) * 2
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            _LastStage(network).eval(),
-            (torch.zeros(1, 3, height, width),),
-            f"{folder}/model.onnx",
-            input_names=[metadata.input.name],
-            output_names=names,
-            dynamic_axes=dynamic,
-            opset_version=OPSET,
-            # Batch norms stay, and every tensor keeps its name, so that training can go on from a model file; the
-            # runtime folds them into the convolutions when it loads the file.
-            training=torch.onnx.TrainingMode.PRESERVE,
-            do_constant_folding=False,
-            dynamo=False,  # the newer exporter needs one more package and writes the same graph for these networks
-        )
-        model = onnx.load(f"{folder}/model.onnx")
-    if half:
-        from onnxruntime.transformers.float16 import convert_float_to_float16  # slow to import
+    The input (B, 3, h, w) and the outputs have dynamic batch, height and width. `half` stores the weights in 16 bit,
+    batch norms folded into the convolutions, and computes so where the device can; inputs and outputs stay float32. A
+    training cannot go on from such a file.
 
-        model = convert_float_to_float16(model, keep_io_types=True)
+    Raises `ModelError` when the network does not take the size that the metadata give, or its maps have another stride,
+    and for `half` when a weight is too large for 16 bit.
+    """
+    traced = _LastStage(network).eval()
+    picture = _check_size(traced, metadata, file)
+    model = _trace(traced, picture, metadata, fold=half)
+    if half:
+        model = _halve(model, file)
     set_metadata(model, metadata)
     onnx.checker.check_model(model)
     write_bytes(file, model.SerializeToString(), overwrite=overwrite)
 
 
+def _check_size(network: _LastStage, metadata: Metadata, file: Path) -> Tensor:
+    """An empty picture of the size that the metadata give; raises `ModelError` when the maps do not come out whole."""
+    width, height = metadata.input.size or (2 * metadata.input.stride,) * 2
+    picture = torch.zeros(1, 3, height, width)
+    stride = getattr(metadata.maps, "stride", 1)
+    try:
+        with torch.no_grad():
+            sizes = {(maps.shape[3] * stride, maps.shape[2] * stride) for maps in network(picture)}
+        fits = sizes == {(width, height)}
+    except RuntimeError:  # branches of different sizes cannot be added
+        fits = False
+    if not fits:
+        raise ModelError(
+            f"{file}: the network does not turn an input of {width}x{height} into maps at stride {stride}; give a size "
+            "in multiples of 32"
+        )
+    return picture
+
+
+def _trace(network: _LastStage, picture: Tensor, metadata: Metadata, *, fold: bool) -> Any:
+    """The network as an ONNX graph; `fold` puts batch norms into the convolutions, which then lose their names."""
+    names = sorted(metadata.outputs, key=lambda name: metadata.outputs[name] != "heatmaps")  # as the network gives them
+    mode = torch.onnx.TrainingMode
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network,
+            (picture,),
+            f"{folder}/model.onnx",
+            input_names=[metadata.input.name],
+            output_names=names,
+            dynamic_axes={name: {0: "batch", 2: "height", 3: "width"} for name in [metadata.input.name, *names]},
+            opset_version=OPSET,
+            # Batch norms stay, and every tensor keeps its name, so that training can go on from a model file; the
+            # runtime folds them into the convolutions when it loads the file. Not in 16 bit, where their variances
+            # would lose digits.
+            training=mode.EVAL if fold else mode.PRESERVE,
+            do_constant_folding=fold,
+            dynamo=False,  # the newer exporter needs one more package and writes the same graph for these networks
+        )
+        return onnx.load(f"{folder}/model.onnx")
+
+
+def _halve(model: Any, file: Path) -> Any:
+    """The graph in 16 bit; raises `ModelError` when a weight does not fit, which the converter would cut off."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16  # slow to import
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    for tensor in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.dtype == np.float32 and array.size and not np.abs(array).max() <= LARGEST_HALF:
+            largest = float(np.abs(array).max())
+            raise ModelError(f"{file}: weights up to {largest:.3g} in {tensor.name} do not fit 16 bit; leave half out")
+    sorter = OnnxModel(convert_float_to_float16(model, keep_io_types=True))
+    sorter.topological_sort()  # the converter puts its casts of the input last
+    return sorter.model
+
+
 def read_weights(file: Path) -> dict[str, Tensor]:
     """The tensors of a model file that `export_onnx` wrote, by their names in the network.
 
-    Counters of batch norms are not in the file. Raises `ModelError` when it is not a model file of ours.
+    Counters of batch norms are not in the file. Raises `ModelError` when it is not a model file of ours, or in 16 bit.
     """
     try:
         graph = onnx.load(file, load_external_data=False).graph
@@ -84,6 +128,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         raise ModelError(f"{file}: {error.strerror or error}; give a model file") from None
     except (ValueError, TypeError, RuntimeError, DecodeError) as error:
         raise ModelError(f"{file}: not a model file: {' '.join(str(error).split())[:200]}") from None
+    if any(array.dtype == np.float16 for array in arrays.values()):
+        raise ModelError(f"{file}: its weights are in 16 bit; start from the checkpoint, or from a file in 32 bit")
     for node in graph.node:  # equal tensors, such as the zeros of a fresh network, are stored once
         if node.op_type == "Identity" and node.input[0] in arrays:
             arrays[node.output[0]] = arrays[node.input[0]]
@@ -96,6 +142,17 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     if not weights:
         raise ModelError(f"{file}: its tensors have no names of a network; was it written by `manypose export`?")
     return weights
+
+
+def read_metadata(file: Path) -> Metadata | None:
+    """What a model file of ours says about itself; None for the files of others."""
+    try:
+        entries = {entry.key: entry.value for entry in onnx.load(file, load_external_data=False).metadata_props}
+        return Metadata.model_validate_json(entries[METADATA_KEY]) if METADATA_KEY in entries else None
+    except OSError as error:
+        raise ModelError(f"{file}: {error.strerror or error}; give a model file") from None
+    except (ValueError, TypeError, RuntimeError, DecodeError) as error:
+        raise ModelError(f"{file}: not a model file: {' '.join(str(error).split())[:200]}") from None
 
 
 def set_metadata(model: Any, metadata: Metadata) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -57,15 +58,25 @@ def read(path: Path) -> Tensors:
             arrays = Path(folder) / "arrays.npz"
             command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), str(arrays)]
             try:
-                answer = subprocess.run(command, capture_output=True, timeout=60 + size / SLOWEST, check=False)
+                answer = subprocess.run(
+                    command, capture_output=True, timeout=60 + size / SLOWEST, check=False, env=_environment()
+                )
             except subprocess.TimeoutExpired:
                 raise ModelError("damaged: libhdf5 does not get to an end with it; fetch it again") from None
             if answer.returncode == REFUSED:
                 raise ModelError(answer.stdout.decode(errors="replace"))
+            if answer.returncode > 0:
+                raise ModelError(f"the process that reads it failed: {answer.stderr.decode(errors='replace')[-300:]}")
             if answer.returncode:
                 last = answer.stderr.decode(errors="replace").strip().rpartition("\n")[2]
                 raise ModelError(f"damaged: libhdf5 crashes on it ({last or answer.returncode}); fetch it again")
             return _read_npz(arrays)
+
+
+def _environment() -> dict[str, str]:
+    """That of this process, in which the reading process finds the same manypose."""
+    package = str(Path(__file__).resolve().parents[2])
+    return os.environ | {"PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
 
 
 def _read_npz(file: Path) -> Tensors:

@@ -289,9 +289,6 @@ LAYOUTS: tuple[Layout, ...] = (
     _vgg_paf(
         name="CMU (Caffe)",
         rename=_same,
-        notes="Also Hzzone's body_pose_model.pth, Chainer's .npz and Keras's first names. Weights that Chainer trained "
-        "(not only converted) expect (x - 127.5) / 255 and have no offset of the fields. Chainer's converter leaves "
-        "conv5_5_CPM_L1 random, which nothing in the file tells.",
     ),
     _vgg_paf(name="Keras", rename=keras_name, notes="Mconv<i>_stage1_L<b> for stage 1 since October 2017."),
     Layout(

@@ -127,7 +127,7 @@ _LPN_NOTES = (
 )
 _RESNET_NOTES = (
     "The recipes feed BGR, normalised with ImageNet's figures for RGB in that order. Files in the style of Caffe's "
-    "ResNet have the same names: say caffe=True for them."
+    "ResNet have the same names and are taken for PyTorch's."
 )
 
 

@@ -50,9 +50,14 @@ def to_torch(tensors: Tensors) -> Tensors:
 
 
 def _arrays(graph: Any, folder: Path, onnx: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    stored = {}
     for tensor in graph.initializer:
-        yield _text(tensor.name), _array(tensor, folder, onnx)
+        stored[tensor.name] = _array(tensor, folder, onnx)
+        yield _text(tensor.name), stored[tensor.name]
     for node in graph.node:
+        # PyTorch's exporter stores equal tensors once, and gives the others their names by such nodes.
+        if node.op_type == "Identity" and node.output and node.input and node.input[0] in stored:
+            yield _text(node.output[0]), stored[node.input[0]]
         if node.op_type == "Constant":
             for attribute in node.attribute:
                 if attribute.name == "value" and node.output:

@@ -12,7 +12,7 @@ import pydantic
 
 from manypose import __version__, networks
 from manypose.convert.checkpoint import Checkpoint, Header, is_checkpoint, load_checkpoint, save_checkpoint
-from manypose.convert.export import export_onnx
+from manypose.convert.export import export_onnx, read_metadata, read_weights
 from manypose.convert.layout import Fit, Layout, recognise
 from manypose.convert.layouts_bottom_up import LAYOUTS as BOTTOM_UP_LAYOUTS
 from manypose.convert.layouts_bottom_up import STAGED, keep_stages
@@ -92,6 +92,8 @@ def convert(
         raise OutputError(f"{out}: the file exists; choose another name, or allow overwriting")
     if source.suffix == ".safetensors" and source.is_file() and is_checkpoint(source):
         return _rewrite(load_checkpoint(source), source, out, half=half, overwrite=overwrite)
+    if source.suffix == ".onnx" and (metadata := read_metadata(source)) is not None:
+        return _rewrite(_checkpoint_of(source, metadata), source, out, half=half, overwrite=overwrite)
     weights = read_weight_file(source, format=file_format)
     if out.suffix == ".npz":
         return _dump(weights, out, overwrite=overwrite)
@@ -135,7 +137,7 @@ def describe(fit: Fit, weights: WeightFile, wishes: Wishes, out: Path) -> Metada
     elif entry.task == "top-down":
         size = wishes.size or ((256, 256) if fit.options.get("joints") == 16 else entry.size)
         settings |= {"size": size, "fit": "crop"}
-        maps = HeatmapSettings(sigma=3.0 if size[1] >= 384 else 2.0)
+        maps = HeatmapSettings(sigma=crop_sigma(size))
     else:  # faces and hands: the box is the crop
         settings |= {"size": wishes.size or entry.size, "fit": "crop", "padding": 1.0}
         maps = HeatmapSettings(stride=8, sigma=0.875, background=True)
@@ -153,6 +155,11 @@ def describe(fit: Fit, weights: WeightFile, wishes: Wishes, out: Path) -> Metada
         )
     except pydantic.ValidationError as error:
         raise ModelError(f"{out}: its metadata would be faulty: {describe_faults(error)}") from None
+
+
+def crop_sigma(size: tuple[int, int]) -> float:
+    """Sigma, in cells, with which the published networks of crops of this size (w, h) were trained."""
+    return 3.0 if size[1] >= 384 else 2.0
 
 
 def _skeleton(fit: Fit, task: str, wishes: Wishes) -> str | dict[str, Any]:
@@ -180,13 +187,18 @@ def _write(checkpoint: Checkpoint, out: Path, *, half: bool, overwrite: bool) ->
     if out.suffix == ".safetensors":
         save_checkpoint(checkpoint, out, overwrite=overwrite)
         return
-    metadata = checkpoint.header.metadata
-    if metadata is None:
-        raise ModelError(
-            f"{out}: the weights are those of a backbone for {checkpoint.header.network}, which finds no people before "
-            "it is trained; write a .safetensors file and start a training from it with init="
-        )
+    metadata = model_metadata(checkpoint, out)
     export_onnx(checkpoint.build(), metadata, out, half=half, overwrite=overwrite)
+
+
+def model_metadata(checkpoint: Checkpoint, file: Path) -> Metadata:
+    """What running a checkpoint's network needs; raises `ModelError`, which names the file, for a backbone."""
+    if checkpoint.header.metadata is None:
+        raise ModelError(
+            f"{file}: the weights are those of a backbone for {checkpoint.header.network}, which finds no people "
+            "before it is trained; write a .safetensors file and start a training from it with init="
+        )
+    return checkpoint.header.metadata
 
 
 def _rewrite(checkpoint: Checkpoint, source: Path, out: Path, *, half: bool, overwrite: bool) -> Conversion:
@@ -198,6 +210,24 @@ def _rewrite(checkpoint: Checkpoint, source: Path, out: Path, *, half: bool, ove
     header = checkpoint.header
     count = len(checkpoint.tensors)
     return Conversion(out, "manypose", count, "manypose", header.network, header.options, header.metadata)
+
+
+def _checkpoint_of(file: Path, metadata: Metadata) -> Checkpoint:
+    """The network of a model file of ours, converted or trained."""
+    origin = metadata.origin
+    recipe = origin.get("recipe")
+    try:
+        network, options = (recipe["network"], options_of(recipe)) if recipe else (origin["network"], origin["options"])
+    except (KeyError, TypeError, SkeletonError):
+        raise ModelError(f"{file}: its metadata do not say of which network it is") from None
+    tensors = {name: tensor.numpy() for name, tensor in read_weights(file).items()}
+    return Checkpoint(Header(network=network, options=options, metadata=metadata, origin=origin), tensors)
+
+
+def options_of(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The options of `networks.build` with which a recipe trains its network."""
+    skeleton = load_skeleton(recipe["skeleton"])
+    return {"joints": len(skeleton), "fields": 2 * len(skeleton.fields), "width": recipe["width"]}
 
 
 def _dump(weights: WeightFile, out: Path, *, overwrite: bool) -> Conversion:

@@ -18,7 +18,9 @@ from lightning.pytorch import callbacks, loggers
 from torch.utils.data import DataLoader
 
 from manypose.codecs.fields import FieldsCodec
+from manypose.convert.checkpoint import Checkpoint, load_checkpoint
 from manypose.convert.export import read_weights
+from manypose.convert.layout import COUNTER, load_into
 from manypose.data.augment import Augmentation
 from manypose.data.coco import read_coco
 from manypose.data.pictures import LabelledPicture
@@ -126,15 +128,33 @@ def _step_of(checkpoint: Path) -> int:
 
 
 def _init(module: BottomUpTraining, file: Path) -> None:
-    """Start from the averaged weights of a checkpoint, or of a model file, of the same network."""
+    """Start from the averaged weights of a checkpoint, or of a model file, of the same network, or from a backbone.
+
+    A backbone (`manypose convert`) brings only some of the tensors; which ones it does not is logged.
+    """
     try:
-        if file.suffix == ".onnx":
-            counters = {k: v for k, v in module.network.state_dict().items() if k.endswith("num_batches_tracked")}
+        if file.suffix == ".safetensors":
+            _start_from(module.network, load_checkpoint(file), file)
+        elif file.suffix == ".onnx":
+            counters = {k: v for k, v in module.network.state_dict().items() if k.endswith(COUNTER)}
             module.network.load_state_dict(counters | read_weights(file))
         else:
             module.load_state_dict(torch.load(file, map_location="cpu", weights_only=True)["state_dict"])
     except BROKEN as error:
         raise RecipeError(f"init: {file} does not fit: {' '.join(str(error).split())}") from None
+
+
+def _start_from(network: torch.nn.Module, checkpoint: Checkpoint, file: Path) -> None:
+    state = network.state_dict()
+    unknown = [name for name in checkpoint.tensors if name not in state]
+    if unknown:
+        raise RecipeError(f"init: {file} holds weights of {checkpoint.header.network}: {unknown[0]} has no place here")
+    absent = [name for name in state if name not in checkpoint.tensors and not name.endswith(COUNTER)]
+    if absent and checkpoint.header.metadata is not None:
+        raise RecipeError(f"init: {file} lacks {absent[0]} of the network")
+    load_into(network, checkpoint.tensors, absent=absent)
+    for name in absent:
+        logger.info("init: %s is not in %s and starts anew", name, file)
 
 
 def _make_trainer(recipe: Recipe, folder: Path, progress: bool, first_step: int) -> lightning.Trainer:

@@ -297,6 +297,48 @@ def test_a_device_that_does_not_start_is_never_replaced(tmp_path: Path, monkeypa
         load_model(write_model(tmp_path), device="cuda")
 
 
+def with_gpu(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """A machine whose GPU starts (the CPU does its work); gives the providers that were asked for, in their order."""
+    asked: list[list[str]] = []
+    real = onnxruntime.InferenceSession
+
+    def start(content: bytes, options: Any, *, providers: list[str], **others: Any) -> Any:
+        asked.append(providers)
+        session = real(content, options, providers=["CPUExecutionProvider"], **others)
+        monkeypatch.setattr(session, "get_providers", lambda: [*providers, "CPUExecutionProvider"])
+        return session
+
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("device", "started", "providers"),
+    [
+        ("auto", "cuda", ["CUDAExecutionProvider"]),
+        ("cuda", "cuda", ["CUDAExecutionProvider"]),
+        # What TensorRT does not know runs on the same GPU.
+        ("tensorrt", "tensorrt", ["TensorrtExecutionProvider", "CUDAExecutionProvider"]),
+        ("cpu", "cpu", ["CPUExecutionProvider"]),
+    ],
+)
+def test_a_gpu_is_used_where_it_is_asked_for_or_nothing_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, started: str, providers: list[str]
+) -> None:
+    asked = with_gpu(monkeypatch)
+    opened = load_model(write_model(tmp_path), device=device)
+    assert (opened.device, asked) == (started, [providers])
+    assert opened.run(np.zeros((1, 3, 16, 16), np.float32))["heatmaps"].shape == (1, 19, 2, 2)
+
+
+def test_without_tensorrt_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(DeviceError, match=r"device 'tensorrt': .* has only cpu: pip install 'manypose\[gpu\]'"):
+        load_model(write_model(tmp_path), device="tensorrt")
+
+
 def test_the_automatic_choice_takes_the_next_device_that_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

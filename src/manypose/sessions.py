@@ -13,11 +13,11 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
     "rocm": "ROCMExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
-EXTRAS = {"cuda": "gpu", "tensorrt": "gpu", "openvino": "openvino"}
+EXTRAS = {"cuda": "gpu", "tensorrt": "gpu"}
+HELPERS = {"TensorrtExecutionProvider": ["CUDAExecutionProvider"]}  # run, on the same device, what one cannot
 FASTEST_FIRST = ("cuda", "rocm", "directml", "cpu")  # those that "auto" tries; the others need settings to pay
 
 
@@ -48,7 +48,10 @@ def open_session(path: Path, content: bytes, providers: list[str], threads: int)
         try:
             # The runtime's own way back to the CPU is silent for the caller and loud on stdout.
             session = onnxruntime.InferenceSession(
-                content, _session_options(path, threads), providers=[provider], enable_fallback=0
+                content,
+                _session_options(path, threads),
+                providers=[provider, *HELPERS.get(provider, [])],
+                enable_fallback=0,
             )
         except Exception as error:  # the runtime's own errors have no common base but Exception
             fault = error

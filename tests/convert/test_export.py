@@ -114,7 +114,10 @@ def test_a_training_does_not_go_on_from_16_bit(tmp_path: Path) -> None:
 
 def test_a_size_whose_maps_do_not_come_out_whole_is_refused(tmp_path: Path) -> None:
     told = metadata(input=InputSettings(stride=30))
-    with pytest.raises(ModelError, match=r"m\.onnx: an input of 60x60 into maps at stride 8; give a size in multiples"):
+    with pytest.raises(
+        ModelError,
+        match=r"m\.onnx: the network does not turn an input of 60x60 into maps at stride 8; give a size in multiples",
+    ):
         export_onnx(random_network("mobilenet_paf"), told, tmp_path / "m.onnx")
 
 

@@ -115,7 +115,7 @@ def test_onnx_runtime_gives_the_maps_and_the_joints_of_pytorch(name: str, tmp_pa
 
 
 def learnt(case: Case, noise: Any) -> Any:
-    """Heatmaps of a network that has learnt something: a Gaussian for each joint, and `noise` in -1..1 for its faults."""
+    """Heatmaps of a network that has learnt something: a Gaussian for each joint, and `noise` in -1..1."""
     settings: Any = case.metadata.maps
     sigma = settings.sigma if settings.kind == "heatmaps" else settings.sigma / settings.stride
     random = np.random.default_rng(2)

@@ -27,7 +27,6 @@ CORE = {
 # Extra -> its packages, which are looked up but not loaded.
 EXTRAS = {
     "gpu": ("onnxruntime-gpu",),
-    "openvino": ("onnxruntime-openvino",),
     "eval": ("pycocotools", "faster-coco-eval"),
     "tables": ("pyarrow", "pandas"),
     "supervision": ("supervision",),

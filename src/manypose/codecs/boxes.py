@@ -145,7 +145,8 @@ def _paddle_rows(codec: BoxCodec, outputs: Outputs, size: tuple[int, int]) -> tu
     if rows.ndim != 2 or rows.shape[1] != 6:
         raise ModelError(f"the rows have shape {rows.shape}, expected (boxes, 6)")
     rows = np.asarray(rows, np.float32)
-    return rows[:, 2:6], np.where(rows[:, 0] == codec.person, rows[:, 1], 0)
+    scores = np.where(rows[:, 0] == codec.person, rows[:, 1], 0)
+    return rows[:, 2:6], np.asarray(scores, np.float32)
 
 
 def _candidates(codec: BoxCodec, outputs: Outputs, size: tuple[int, int]) -> tuple[Array, Array]:

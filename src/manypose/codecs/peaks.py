@@ -226,7 +226,8 @@ def _enlarge(windows: Array) -> Doubles:
     def moved(place: Index, before: Doubles, here: Doubles, after: Doubles) -> Doubles:
         """The top of a parabola through three finer places, which lie an eighth of a cell apart."""
         bend = np.maximum(2 * here - before - after, 1e-9)
-        return np.clip(_FINE[place] + np.clip((after - before) / (2 * bend), -0.5, 0.5) / 8, -FARTHEST, FARTHEST)
+        offset = np.clip((after - before) / (2 * bend), -0.5, 0.5) / 8
+        return np.asarray(np.clip(_FINE[place] + offset, -FARTHEST, FARTHEST), np.float64)
 
     def at(down: int, right: int) -> Doubles:
         heights: Doubles = fine[(row + down) * side + column + right, top]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import secrets
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = 
     Raises `OutputError` when the file exists and `overwrite` is false, when its folder is not there, or when the disk
     refuses it; whatever happens, no half-written file is left.
     """
+    with new_file(path, overwrite=overwrite) as temporary, open(temporary, "xb") as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """The same for a file that is written piece by piece: gives the path to write to, which is renamed at the end."""
     path = Path(path)
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give the name of a file")
@@ -30,8 +38,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = 
         raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
+        yield temporary
         _rename(temporary, path, overwrite=overwrite)
     except FileExistsError:
         raise OutputError(f"{path}: somebody else has just written that file; choose another name") from None
@@ -65,8 +72,11 @@ def read_member(place: Path, name: str) -> bytes:
 
 @functools.cache
 def _open_zip(place: Path) -> zipfile.ZipFile:
-    # Opened once in each process: loaders fork before the first picture is read, so no handle is shared.
     return zipfile.ZipFile(place)
+
+
+if hasattr(os, "register_at_fork"):  # processes that share a handle would share its place in the file
+    os.register_at_fork(after_in_child=_open_zip.cache_clear)
 
 
 def picture_place(file: Path, image: Mapping[str, Any]) -> Path:

@@ -119,3 +119,48 @@ def test_simcc_scores() -> None:
     assert SimccCodec(score="mean").decode(x, y)[1].tolist() == [[1.0, 0]]
     with pytest.raises(ModelError, match="simcc_x and simcc_y have shapes"):
         SimccCodec().decode(x, y[:, :1])
+
+
+def encoded(codec: HeatmapCodec, golden: Any, name: str, size: tuple[int, int]) -> Any:
+    there = golden[f"{name}/joints_vis"][:, :1] > 0
+    return codec.encode(np.where(there, golden[f"{name}/joints"][:, :2], np.nan)[None], size)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(("name", "size", "sigma"), [("192x256_s2", (192, 256), 2), ("288x384_s3", (288, 384), 3)])
+def test_targets_of_hrnet(stored: Any, name: str, size: tuple[int, int], sigma: float) -> None:
+    golden = stored("targets")
+    maps, weights = encoded(HeatmapCodec(sigma=sigma, drawing="rounded"), golden, name, size)
+    np.testing.assert_allclose(maps[0], golden[f"{name}/target"].astype(np.float32), atol=3e-4)  # kept as float16
+    np.testing.assert_allclose(maps[0].sum(axis=(1, 2), dtype=np.float64), golden[f"{name}/target_sum"], rtol=1e-5)
+    np.testing.assert_array_equal(weights[0], golden[f"{name}/target_weight"][:, 0])
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    ("codec", "rule"),
+    [(HeatmapCodec(drawing="window", udp=True), "udp"), (HeatmapCodec(drawing="exact"), "dark_unbiased")],
+    ids=["udp", "dark"],
+)
+def test_targets_without_rounding(stored: Any, codec: HeatmapCodec, rule: str) -> None:
+    golden = stored("targets")
+    maps, weights = encoded(codec, golden, "192x256_s2", (192, 256))
+    np.testing.assert_allclose(maps[0], golden[f"192x256_s2/{rule}_target"].astype(np.float32), atol=3e-4)
+    np.testing.assert_array_equal(weights[0], golden[f"192x256_s2/{rule}_weight"][0])
+
+
+@pytest.mark.parametrize("udp", [False, True])
+def test_what_is_encoded_is_decoded(udp: bool) -> None:
+    codec = HeatmapCodec(udp=udp)
+    places = np.random.default_rng(0).uniform((20, 20), (170, 230), (3, 17, 2)).astype(np.float32)
+    decoded, scores = codec.decode(codec.encode(places, (192, 256))[0])
+    np.testing.assert_allclose(decoded, places, atol=0.15)
+    assert scores.min() > 0.85
+
+
+def test_absent_joints_weigh_nothing_and_have_no_peak() -> None:
+    maps, weights = HeatmapCodec(background=True).encode(np.full((1, 3, 2), np.nan, np.float32), (64, 32))
+    assert maps.shape == (1, 4, 8, 16)
+    assert not maps[:, :3].any()
+    assert (maps[:, 3] == 1).all()
+    assert not weights.any()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_coco import BODY, COCO
 
+from manypose import geometry
 from manypose.data import augment
 from manypose.data.augment import Augmentation
 from manypose.data.pictures import LabelledPicture
@@ -98,12 +99,21 @@ def test_boxes_become_quadrilaterals_around_the_same_pixels() -> None:
     how = Augmentation(**{**vars(STILL), "rotation": 30.0})
     crop = augment.random_crop(labels, picture, (160, 160), how, COCO, np.random.default_rng(4))
     assert crop.quads.shape == (1, 4, 2)
-    assert crop.ignore.shape == (1, 4, 2)
     quad = crop.quads[0]
     sides = np.linalg.norm(np.roll(quad, -1, axis=0) - quad, axis=1)
     assert sides[0] / sides[1] == pytest.approx(90 / 150, rel=1e-3)
     for place in crop.keypoints[0]:
         assert cv2.pointPolygonTest(quad, place.tolist(), True) > -0.01
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_matrix_took_the_joints_and_boxes_to_their_places(seed: int) -> None:
+    labels, picture = scene()
+    how = Augmentation(rotation=40, flip=0, any_rotation=0.3)
+    crop = augment.random_crop(labels, picture, (160, 128), how, COCO, np.random.default_rng(seed))
+    for moved, given_places in ((crop.keypoints, labels.keypoints), (crop.quads, geometry.box_corners(labels.boxes))):
+        np.testing.assert_allclose(moved, geometry.transform_points(given_places, crop.matrix), atol=1e-3)
 
 
 def test_outside_of_the_picture_all_is_grey() -> None:
@@ -141,3 +151,32 @@ def test_colours_change_and_grey_is_grey() -> None:
     assert (grey[..., 0] == grey[..., 2]).all()
     still = augment.change_colours(picture, STILL, np.random.default_rng(0))
     np.testing.assert_array_equal(still, picture)
+
+
+def test_noise_and_jpeg_change_pixels_a_little_and_only_where_they_are_asked_for() -> None:
+    _, picture = scene()
+    for loss in ("noise", "jpeg"):
+        changed = augment.change_colours(picture, Augmentation(**{**vars(STILL), loss: 1.0}), np.random.default_rng(0))
+        difference = np.abs(changed.astype(int) - picture)
+        assert changed.dtype == np.uint8
+        assert 0.2 < difference.mean() < 12
+    again = augment.change_colours(picture, Augmentation(**{**vars(STILL), "noise": 1.0}), np.random.default_rng(0))
+    first = augment.change_colours(picture, Augmentation(**{**vars(STILL), "noise": 1.0}), np.random.default_rng(0))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_jpeg_keeps_the_colours() -> None:
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 0] = 230
+    packed = augment.change_colours(red, Augmentation(**{**vars(STILL), "jpeg": 1.0}), np.random.default_rng(0))
+    np.testing.assert_allclose(packed.mean(axis=(0, 1)), (230, 0, 0), atol=6)
+
+
+def test_noise_and_jpeg_that_are_off_take_nothing_from_the_random_numbers() -> None:
+    """So that adding them has not changed the samples of recipes from before."""
+    _, picture = scene()
+    random = np.random.default_rng(3)
+    augment.change_colours(picture, STILL, random)
+    expected = np.random.default_rng(3)
+    expected.uniform(size=2)  # grey and blur
+    assert random.uniform() == expected.uniform()

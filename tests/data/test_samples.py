@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from tiny_coco import COCO, person, write_set
+from torch.utils.data import DataLoader
 
 from manypose.codecs.fields import FieldsCodec
+from manypose.codecs.targets import RULES
 from manypose.data.augment import Augmentation
 from manypose.data.coco import read_coco
 from manypose.data.samples import FieldSamples, Source
@@ -156,3 +159,81 @@ def test_sets_are_drawn_by_weight_and_size(people_file: Path) -> None:
 def test_without_pictures_there_are_no_samples() -> None:
     with pytest.raises(DataError, match="there are no pictures to make samples from"):
         FieldSamples([Source([], Augmentation())], CODEC, size=96, count=1, seed=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_samples_are_the_same_for_any_number_of_workers(people_file: Path, workers: int) -> None:
+    made = samples(people_file, count=6)
+    made[0]  # reading here must not disturb the workers, which inherit what is open
+    loader = DataLoader(made, batch_size=None, num_workers=workers, multiprocessing_context="fork" if workers else None)
+    alone = samples(people_file, count=6)
+    given = list(loader)
+    assert len(given) == 6
+    assert all(same(sample, alone[k]) for k, sample in enumerate(given))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_epoch_has_its_own_samples_also_in_workers_that_live_on(people_file: Path, workers: int) -> None:
+    made = samples(people_file, count=3)
+    loader = DataLoader(
+        made,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        multiprocessing_context="fork" if workers else None,
+    )
+    epochs = []
+    for epoch in (0, 1, 0):
+        made.set_epoch(epoch)
+        epochs.append(list(loader))
+    assert all(same(a, b) for a, b in zip(epochs[0], epochs[2], strict=True))
+    assert not any(same(a, b) for a, b in zip(epochs[0], epochs[1], strict=True))
+
+
+def test_epochs_follow_each_other_in_one_row_of_numbers(people_file: Path) -> None:
+    made = samples(people_file, count=3)
+    ahead = made[4]
+    made.set_epoch(1)
+    assert same(made[1], ahead)
+    assert same(samples(people_file, count=8)[4], ahead)
+
+
+def test_pictures_are_not_kept_unless_it_is_asked_for(people_file: Path) -> None:
+    made = samples(people_file)
+    for k in range(4):
+        made[k]
+    assert made._kept == {}
+
+
+def test_a_broken_picture_is_an_error_that_names_it_or_is_skipped(
+    people_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = read_coco(people_file, OPENPOSE)
+    broken = [dataclasses.replace(pictures[0], name="gone.png"), pictures[1]]
+    source = Source(broken, Augmentation(mosaic=0.0))
+    strict = FieldSamples([source], CODEC, size=96, count=8, seed=0)
+    with pytest.raises(DataError, match=r"images\.zip: cannot read gone\.png"):
+        list(strict)
+    lenient, again = (FieldSamples([source], CODEC, size=96, count=8, seed=0, skip_broken=True) for _ in range(2))
+    assert all(same(lenient[k], again[k]) for k in reversed(range(8)))
+    assert "skipped: " in caplog.text
+    assert "gone.png" in caplog.text
+    again.preload()
+    assert all(same(lenient[k], again[k]) for k in range(8))
+
+
+def test_a_set_of_broken_pictures_ends_with_an_error(people_file: Path) -> None:
+    gone = [dataclasses.replace(picture, name="gone.png") for picture in read_coco(people_file, OPENPOSE)]
+    made = FieldSamples([Source(gone, Augmentation())], CODEC, size=96, count=1, seed=0, skip_broken=True)
+    with pytest.raises(DataError, match=r"cannot read gone\.png"):
+        made[0]
+
+
+def test_targets_may_be_drawn_by_another_products_rules(people_file: Path) -> None:
+    source = Source(read_coco(people_file, OPENPOSE), Augmentation(**STILL))
+    ours, theirs = (
+        FieldSamples([source], CODEC, size=96, count=1, seed=0, rules=RULES[name])[0] for name in ("ours", "daniil")
+    )
+    assert torch.equal(ours["picture"], theirs["picture"])
+    assert not torch.equal(ours["fields"], theirs["fields"])
+    assert theirs["heatmaps"].dtype == torch.float32

@@ -144,9 +144,9 @@ def _paddle_rows(codec: BoxCodec, outputs: Outputs, size: tuple[int, int]) -> tu
     (rows,) = outputs["rows"]
     if rows.ndim != 2 or rows.shape[1] != 6:
         raise ModelError(f"the rows have shape {rows.shape}, expected (boxes, 6)")
-    rows = np.asarray(rows, np.float32)
-    scores = np.where(rows[:, 0] == codec.person, rows[:, 1], 0)
-    return rows[:, 2:6], np.asarray(scores, np.float32)
+    found: Array = np.asarray(rows, np.float32)
+    scores: Array = np.where(found[:, 0] == codec.person, found[:, 1], np.float32(0))
+    return found[:, 2:6], scores
 
 
 def _candidates(codec: BoxCodec, outputs: Outputs, size: tuple[int, int]) -> tuple[Array, Array]:

@@ -96,22 +96,33 @@ def encode_fields(cells: Array, grid: tuple[int, int], limbs: tuple[tuple[int, i
     `cells` (N, K, 2) are the joints. Where limbs of several people overlap the vectors are averaged. Limbs without
     length, or without one of their ends, have no field.
     """
-    columns, rows = np.arange(grid[0], dtype=np.float32), np.arange(grid[1], dtype=np.float32)[:, None]
     total = np.zeros((len(limbs), 2, grid[1], grid[0]), np.float32)
     counts = np.zeros((len(limbs), 1, grid[1], grid[0]), np.float32)
     ends = np.array(limbs, np.intp).reshape(-1, 2)
     for person in cells:
         start, along = person[ends[:, 0]], person[ends[:, 1]] - person[ends[:, 0]]
         length = np.hypot(along[:, 0], along[:, 1])
-        drawn = np.flatnonzero(length > 1e-3)  # False for NaN too
-        if not len(drawn):
+        drawn = length > 1e-3  # False for NaN too
+        if not drawn.any():
             continue
-        unit = along[drawn] / length[drawn, None]
-        (x, y), (ux, uy) = start[drawn].T[:, :, None, None], unit.T[:, :, None, None]
-        forward = (columns - x) * ux + (rows - y) * uy
-        sideways = (columns - x) * uy - (rows - y) * ux
-        inside = (np.abs(sideways) <= width) & (forward >= -0.5) & (forward <= length[drawn, None, None] + 0.5)
-        total[drawn] += unit[:, :, None, None] * inside[:, None]
-        counts[drawn] += inside[:, None]
+        unit = np.divide(along, length[:, None], out=np.zeros_like(along), where=drawn[:, None])[:, :, None, None]
+        rows, columns = _surroundings(person, width + 0.5, grid)
+        x = np.arange(grid[0], dtype=np.float32)[columns] - start[:, :1, None]
+        y = np.arange(grid[1], dtype=np.float32)[rows, None] - start[:, 1:, None]
+        forward, sideways = x * unit[:, 0] + y * unit[:, 1], x * unit[:, 1] - y * unit[:, 0]
+        inside = (np.abs(sideways) <= width) & (forward >= -0.5) & (forward <= length[:, None, None] + 0.5)
+        inside &= drawn[:, None, None]
+        total[:, :, rows, columns] += unit * inside[:, None]
+        counts[:, 0, rows, columns] += inside
     mean = (total / np.maximum(counts, 1)).astype(np.float32, copy=False)
     return mean.reshape(2 * len(limbs), grid[1], grid[0])
+
+
+def _surroundings(person: Array, reach: float, grid: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the cells that lie within `reach` of the box around a person's joints (K, 2)."""
+    there = person[~np.isnan(person[:, 0])]
+    if not len(there):
+        return slice(0), slice(0)
+    left, top = np.floor(there.min(axis=0) - reach).clip(0, grid).astype(int).tolist()
+    right, bottom = np.ceil(there.max(axis=0) + reach + 1).clip(0, grid).astype(int).tolist()
+    return slice(top, bottom), slice(left, right)

@@ -1,4 +1,4 @@
-"""Heatmaps of single people -> joints: the decoders of the HRNet family, and what their cells mean.
+"""Single people <-> heatmaps: the targets and the decoders of the HRNet family, and what their cells mean.
 
 A cell k of a map stands for the place stride * k of the network's input, without any half pixels: so the targets of
 all networks of this family were made. With `udp` the first and the last cell stand for the first and the last pixel.
@@ -20,6 +20,8 @@ from manypose.errors import ModelError
 
 Array = NDArray[np.float32]
 Decoding = Literal["argmax", "quarter", "dark", "udp-dark", "soft-argmax", "soft-argmax+quarter"]
+Drawing = Literal["exact", "window", "rounded"]
+REACH = 3.0  # sigmas from its middle to the border of a Gaussian's window
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class HeatmapCodec:
 
     `sigma` is that of the Gaussians in cells, `kernel` the width in cells of the blur before DARK (None for the one
     that belongs to sigma), `beta` the sharpness of soft-argmax. `background` says that the last map is no joint's.
+
+    `drawing` is the rule of the targets: "exact" Gaussians at the joints' true places, over the whole map (as DARK
+    needs them); "window", the same within three sigmas of the nearest cell (UDP); "rounded", there and with their
+    middle on that cell (HRNet and Simple Baselines, whose decoder adds a quarter again).
     """
 
     stride: int = 4
@@ -37,6 +43,48 @@ class HeatmapCodec:
     beta: float = 160.0
     udp: bool = False
     background: bool = False
+    drawing: Drawing = "exact"
+
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Cells (w, h) of the maps for an input of `size` (w, h)."""
+        return size[0] // self.stride, size[1] // self.stride
+
+    def encode(self, keypoints: Array, size: tuple[int, int]) -> tuple[Array, Array]:
+        """Targets (B, K, h, w) and their weights (B, K), 0 or 1, for joints (B, K, 2) in an input of `size` (w, h).
+
+        NaN marks absent joints: they weigh 0, as do those so far outside that no part of their window is inside.
+        """
+        width, height = self.grid(size)
+        cells = np.asarray(keypoints, np.float64) / self._factor(width, height)
+        exact = self.drawing == "exact"
+        middle = cells if exact else np.trunc(cells + 0.5)  # towards 0, as the programs do
+        reach = REACH * self.sigma
+        # A window that ends just at the border has nothing inside, and yet counts in the programs.
+        near = np.all((middle - reach < (width, height)) & (middle + reach + 1 >= 0), axis=-1)
+        near_place = np.where(near[..., None], middle, np.nan)
+        peaks = near_place if self.drawing == "rounded" else np.where(near[..., None], cells, np.nan)
+        across = self._bells(peaks[..., 0], near_place[..., 0], width)
+        down = self._bells(peaks[..., 1], near_place[..., 1], height)
+        heatmaps: Array = down[..., :, None] * across[..., None, :]
+        weights: Array = near.astype(np.float32)
+        return (self._with_background(heatmaps) if self.background else heatmaps), weights
+
+    def _bells(self, peaks: NDArray[np.float64], middles: NDArray[np.float64], cells: int) -> Array:
+        """(B, K, cells): Gaussians around `peaks`, of which windows end three sigmas from `middles`; 0 for NaN."""
+        index = np.arange(cells)
+        bells = np.exp(-((index - peaks[..., None]) ** 2) / (2 * self.sigma**2))
+        reach = np.inf if self.drawing == "exact" else REACH * self.sigma
+        return np.where(np.abs(index - middles[..., None]) <= reach, bells, 0).astype(np.float32)
+
+    @staticmethod
+    def _with_background(heatmaps: Array) -> Array:
+        return np.concatenate([heatmaps, np.float32(1) - heatmaps.max(axis=1, keepdims=True, initial=0)], axis=1)
+
+    def _factor(self, width: int, height: int) -> Array:
+        """Pixels of the input for a cell, (x, y)."""
+        if self.udp and width > 1 and height > 1:
+            return ((np.array([width, height]) * self.stride - 1) / (width - 1, height - 1)).astype(np.float32)
+        return np.full(2, self.stride, np.float32)
 
     def decode(self, heatmaps: Array) -> tuple[Array, Array]:
         """Joints (B, K, 2) in pixels of the network's input and their scores (B, K), of heatmaps (B, K, h, w).
@@ -49,11 +97,10 @@ class HeatmapCodec:
         heatmaps = np.ascontiguousarray(heatmaps[:, :-1] if self.background else heatmaps, np.float32)
         cells, scores = self.find(heatmaps)
         height, width = heatmaps.shape[2:]
-        factor = np.full(2, self.stride, np.float32)
-        if self.udp and width > 1 and height > 1:
-            factor = ((np.array([width, height]) * self.stride - 1) / (width - 1, height - 1)).astype(np.float32)
         there = scores > 0
-        return np.where(there[..., None], cells * factor, np.float32(np.nan)), np.where(there, scores, 0)
+        return np.where(there[..., None], cells * self._factor(width, height), np.float32(np.nan)), np.where(
+            there, scores, 0
+        )
 
     def find(self, heatmaps: Array) -> tuple[Array, Array]:
         """Joints (B, K, 2) in cells and their scores (B, K), as the decoder of the network's programs gives them."""

@@ -1,4 +1,4 @@
-"""Augmentation: scale, rotation, crop and flip as one affine warp of picture and labels; colours; mosaics of four.
+"""Augmentation: scale, rotation, crop and flip as one affine warp of picture and labels; colours and quality.
 
 Every function takes a random generator and changes nothing that it is given.
 """
@@ -21,7 +21,22 @@ GREY = 128  # fills what lies outside of the picture
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class ColourChanges:
+    """How far the pixels may stray: strength of `colour`, and the shares of pictures that lose quality in some way.
+
+    `grey` pictures have no colours, `blur` is Gaussian with a sigma of 0.5 to 1.5 pixels, `noise` Gaussian with 2 to 12
+    levels, `jpeg` are packed at a quality of 30 to 80.
+    """
+
+    colour: float = 0.25
+    grey: float = 0.08
+    blur: float = 0.1
+    noise: float = 0.0
+    jpeg: float = 0.0
+
+
+@dataclass(frozen=True)
+class Augmentation(ColourChanges):
     """How far samples may stray; angles in degrees, sizes in parts of the crop.
 
     `person_size` bounds the longer side of the chosen person's joints; `rotation` is a normal deviation; a share
@@ -34,23 +49,20 @@ class Augmentation:
     shift: float = 0.15
     flip: float = 0.5
     mosaic: float = 0.3
-    colour: float = 0.25
-    grey: float = 0.08
-    blur: float = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Crop:
     """A part of a picture, RGB (h, w, 3), with its labels in its own pixels; as in `LabelledPicture`.
 
-    Boxes have become quadrilaterals (N, 4, 2), since the picture may be turned.
+    Boxes have become quadrilaterals (N, 4, 2), since the picture may be turned. `matrix` (2, 3) took them here.
     """
 
     picture: NDArray[np.uint8]
     keypoints: Array
     unsure: NDArray[np.bool_]
     quads: Array
-    ignore: Array
+    matrix: NDArray[np.float64]
 
 
 def random_crop(
@@ -109,14 +121,14 @@ def _warp(
         keypoints=geometry.transform_points(labels.keypoints, matrix)[:, order],
         unsure=labels.unsure[:, order],
         quads=geometry.transform_points(geometry.box_corners(labels.boxes), matrix),
-        ignore=geometry.transform_points(geometry.box_corners(labels.ignore), matrix),
+        matrix=matrix,
     )
 
 
 def change_colours(
-    picture: NDArray[np.uint8], settings: Augmentation, random: np.random.Generator
+    picture: NDArray[np.uint8], settings: ColourChanges, random: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Brightness, contrast and the balance of the colours changed; at times grey, at times blurred."""
+    """Brightness, contrast and the balance of the colours changed; at times grey, blurred, noisy or packed as JPEG."""
     strength = settings.colour
     if strength > 0:
         gain = (1 + random.uniform(-strength, strength)) * (1 + random.uniform(-strength, strength, 3) / 3)
@@ -128,4 +140,19 @@ def change_colours(
         picture = np.asarray(cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
     if random.uniform() < settings.blur:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), random.uniform(0.5, 1.5)), np.uint8)
+    if settings.noise > 0 and random.uniform() < settings.noise:
+        picture = _add_noise(picture, random)
+    if settings.jpeg > 0 and random.uniform() < settings.jpeg:
+        picture = _pack_as_jpeg(picture, int(random.integers(30, 81)))
     return picture
+
+
+def _add_noise(picture: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    strength = np.float32(random.uniform(2, 12))
+    noise = random.standard_normal(picture.shape, np.float32) * strength
+    return np.clip(picture + noise + np.float32(0.5), 0, 255).astype(np.uint8)
+
+
+def _pack_as_jpeg(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    packed = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR_RGB), np.uint8)

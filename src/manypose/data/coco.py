@@ -1,200 +1,265 @@
-"""Reads COCO-style keypoint files: people's labels, and a better network's labels for people without any."""
+"""Reads COCO-style keypoint files: COCO itself (2014, 2017), and any other file with joints of its own category."""
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from manypose.data.faults import Fault, FaultLog, OnFault, load_json, make_log
 from manypose.data.pictures import LabelledPicture
-from manypose.errors import DataError
-from manypose.files import picture_place
-from manypose.people import People
-from manypose.skeleton import Skeleton, load_skeleton, skeleton_of_joints
+from manypose.data.places import PicturePlaces, check_there, safe_name
+from manypose.data.records import (
+    Person,
+    Unlabelled,
+    make_picture,
+    parse_box,
+    parse_joints,
+    parse_segment,
+    unlabelled_instead,
+)
+from manypose.data.teacher import read_teacher, with_teacher
+from manypose.errors import DataError, SkeletonError
+from manypose.skeleton import Skeleton, load_skeleton, skeleton_names, skeleton_of_joints
 
-Array = NDArray[np.float32]
-
-SURE_JOINT, POSSIBLE_JOINT = 0.35, 0.15  # a teacher's joint scores: taken as a label; neither taken nor denied
-SURE_PERSON = 0.55  # a teacher's box score under which a person is an area to ignore
-SAME_PERSON = 0.6  # share of the smaller box inside the other from which a teacher's person is a labelled one
-SAME_BOX = 0.5  # intersection over union from which an unlabelled box is the person that the teacher found
-AGREEING = 0.1  # median distance, in parts of the box, up to which a teacher's body agrees with the labels
+Row = Mapping[str, Any]
+WHAT = "a COCO-style keypoint file"
 
 
-def read_coco(file: Path, skeleton: Skeleton, *, teacher: Path | None = None) -> list[LabelledPicture]:
+@dataclass(frozen=True)
+class Layout:
+    """How the annotations of a kind of file hold joints: names, the numbers of a row, how many of them are labelled."""
+
+    joints: tuple[str, ...]
+    parse: Callable[[Row], NDArray[np.float64]]
+    count: Callable[[Row], int]
+    area: Callable[[Row], float]
+    unsure: Callable[[Row], NDArray[np.bool_]] | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all pictures of a file are read with."""
+
+    file: Path
+    layout: Layout
+    skeleton: Skeleton
+    faults: FaultLog
+    places: PicturePlaces
+    check_files: bool
+
+
+def read_coco(
+    file: Path,
+    skeleton: Skeleton,
+    *,
+    teacher: Path | None = None,
+    images: Path | None = None,
+    category: str | None = None,
+    check_files: bool = False,
+    on_fault: OnFault = "stop",
+    faults: list[Fault] | None = None,
+    content: Any = None,
+) -> list[LabelledPicture]:
     """Pictures of a COCO-style keypoint file with their people, joints mapped by name into `skeleton`.
 
-    The pictures are in a zip file named by the image's `zip`, or in the folder of `file` (or its `images`). People
-    without joints and crowds become areas to ignore. Joints that the file's own skeleton does not have are unsure.
-    `teacher` is a JSON file (.json or .json.gz) of people that a network found ({image_id, bbox, box_score, 17 COCO
-    keypoints with scores}); they stand in for people without labels, and fill joints that the file does not know.
+    The pictures are in a zip file named by the image's `zip`, in the folder or zip file `images`, or where
+    `PicturePlaces` finds them. People without joints and crowds become areas to ignore. Joints that the file's own
+    skeleton does not have are unsure. Joints are those of the first category that has any, or of the one so called.
+    `teacher` is a JSON file (.json or .json.gz) of people that a network found (see `read_teacher`); they stand in for
+    people without labels, and fill joints that the file does not know. `check_files` looks for every picture.
+    `content` is what the file holds, where it is read already.
 
-    Raises `DataError` that names the file and what is wrong with it.
+    Raises `DataError` that names the file and what is wrong with it. With `on_fault` "skip", people with faulty labels
+    become areas to ignore, pictures that are missing are left out, and each fault is added to the list `faults`.
     """
-    found = _read_teacher(teacher) if teacher else {}
+    found = read_teacher(teacher) if teacher else {}
+    content = load_json(file, WHAT) if content is None else content
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for row in content["annotations"]:
-            rows[row["image_id"]].append(row)
-        category = next((c for c in content["categories"] if c.get("keypoints")), None)
-        names = tuple(category["keypoints"]) if category else ()
-        if category:  # of a file without keypoints all boxes are people's
-            rows = defaultdict(list, {key: [r for r in own if _is_of(r, category)] for key, own in rows.items()})
-        return [
-            _read_picture(file, image, rows[image["id"]], names, skeleton, found.get(image["id"], []))
-            for image in content["images"]
-        ]
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}: give the path of a COCO-style JSON file") from None
+        _, categories = content["annotations"], content["categories"]
+        chosen = _choose_category(file, categories, category)
+        layout = coco_layout(tuple(chosen["keypoints"]) if chosen else ())
+        pictures = read_layout(file, content, layout, skeleton, chosen, images, check_files, make_log(on_fault, faults))
+        return (
+            [with_teacher(picture, found.get(picture.id, []), skeleton) for picture in pictures] if found else pictures
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{file}: not a COCO-style keypoint file: {type(error).__name__} {error}") from None
+        raise DataError(f"{file}: not {WHAT}: {type(error).__name__} {error}") from None
 
 
-def _read_teacher(file: Path) -> dict[int, list[dict[str, Any]]]:
-    rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
+def coco_layout(names: tuple[str, ...]) -> Layout:
+    """The layout of plain COCO annotations with joints of these names."""
+    return Layout(
+        joints=names,
+        parse=lambda row: parse_joints(row.get("keypoints", []), names),
+        count=_count_joints,
+        area=stated_area,
+        unsure=lambda row: np.isin(np.arange(len(names)), row.get("unsure", [])),
+    )
+
+
+def stated_area(row: Row) -> float:
+    """The area of an annotation, NaN where it says none."""
+    area = row.get("area")
+    return float(area) if isinstance(area, (int, float)) and area > 0 else float("nan")
+
+
+def coco_skeleton(file: Path, *, content: Any = None, category: str | None = None) -> Skeleton:
+    """The skeleton of a COCO-style file's own joints: a published one where the names are its, else that of the file.
+
+    Limbs are the category's `skeleton`, which counts from 1. Raises `DataError` when the file has no joints.
+    """
+    content = load_json(file, WHAT) if content is None else content
     try:
-        content = file.read_bytes()
-        for row in json.loads(gzip.decompress(content) if file.suffix == ".gz" else content):
-            rows[row["image_id"]].append(row)
-    except gzip.BadGzipFile as error:
-        raise DataError(f"{file}: not a gzip file: {error}") from None
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}: give the path of a teacher's labels") from None
-    except (KeyError, TypeError, ValueError, EOFError, zlib.error) as error:
-        raise DataError(f"{file}: not a teacher's labels: {type(error).__name__} {error}") from None
-    return rows
+        chosen = _choose_category(file, content["categories"], category)
+        if chosen is None:
+            raise DataError(f"{file}: no category has keypoints; name a skeleton")
+        names = tuple(str(name) for name in chosen["keypoints"])
+        limbs = tuple((int(a) - 1, int(b) - 1) for a, b in chosen.get("skeleton") or ())
+        return named_skeleton(names, limbs, name=str(chosen.get("name", "file")))
+    except (KeyError, TypeError, ValueError, AttributeError, SkeletonError) as error:
+        raise DataError(f"{file}: its categories are not COCO's: {type(error).__name__} {error}") from None
 
 
-def _is_of(row: dict[str, Any], category: dict[str, Any]) -> bool:
+def named_skeleton(names: tuple[str, ...], limbs: tuple[tuple[int, int], ...] = (), *, name: str = "file") -> Skeleton:
+    """The published skeleton with exactly these joints, or one of these joints and limbs, pairs told by their names."""
+    for known in skeleton_names():
+        if load_skeleton(known).joints == names:
+            return load_skeleton(known)
+    grey = ((180, 180, 180),) * len(limbs)
+    return Skeleton(name, names, limbs=limbs, colours=grey, pairs=skeleton_of_joints(names).pairs)
+
+
+def read_layout(
+    file: Path,
+    content: Any,
+    layout: Layout,
+    skeleton: Skeleton,
+    category: Row | None,
+    images: Path | None,
+    check_files: bool,
+    faults: FaultLog,
+) -> list[LabelledPicture]:
+    """Pictures of a COCO-style file whose annotations are of `category` (any, if None) and hold joints as `layout`.
+
+    Raises `DataError` for faults, or KeyError, TypeError, ValueError where it is not such a file at all.
+    """
+    rows: dict[Any, list[Row]] = defaultdict(list)
+    seen: dict[Any, Row] = {}
+    for row in content["annotations"]:
+        if category is not None and not _is_of(row, category):
+            continue
+        key = row.get("id")
+        if key is not None and key in seen:
+            faults.add(file, f"annotation {key}", "its id appears twice")
+            if seen[key] == row:
+                continue
+            row = {**row, "twice": True}
+        seen[key] = row
+        rows[row["image_id"]].append(row)
+    job = _Job(file, layout, skeleton, faults, PicturePlaces(file, images), check_files)
+    pictures, ids = [], set()
+    for image in content["images"]:
+        if image["id"] in ids:
+            faults.add(file, f"image {image['id']}", "its id appears twice")
+            continue
+        ids.add(image["id"])
+        picture = _read_picture(job, image, rows[image["id"]])
+        pictures += [] if picture is None else [picture]
+    return pictures
+
+
+def _read_picture(job: _Job, image: Row, rows: list[Row]) -> LabelledPicture | None:
+    entry = f"image {image['id']}"
+    size = (image["width"], image["height"])
+    try:
+        name = safe_name(image["file_name"])
+        if not all(isinstance(side, (int, float)) and side >= 1 for side in size):
+            raise ValueError(f"its size is {size[0]} x {size[1]}")
+    except ValueError as error:
+        job.faults.add(job.file, entry, str(error))
+        return None
+    place = job.places.find(name, image)
+    if job.check_files and not check_there(job.faults, job.file, entry, *place):
+        return None
+    people: list[Person] = []
+    unlabelled: list[Unlabelled] = []
+    for row in rows:
+        someone = _read_person(job, row)
+        if isinstance(someone, Person):
+            people.append(someone)
+        elif isinstance(someone, Unlabelled):
+            unlabelled.append(someone)
+        elif someone == "lost":
+            return None
+    return make_picture(
+        place,
+        (int(size[0]), int(size[1])),
+        people,
+        unlabelled,
+        joints=job.layout.joints,
+        skeleton=job.skeleton,
+        id=image["id"],
+    )
+
+
+def _read_person(job: _Job, row: Row) -> Person | Unlabelled | str:
+    """A person, or an area to ignore; "nobody" where there is neither, "lost" where nobody knows which area."""
+    entry = f"annotation {row.get('id', 'without id')} of image {row['image_id']}"
+    is_labelled = not row.get("iscrowd") and job.layout.count(row) > 0
+    box, joints, segment, texts = None, None, None, []
+    try:
+        box = parse_box(row["bbox"])
+    except ValueError as error:
+        texts.append(str(error))
+    try:
+        segment = parse_segment(row.get("segmentation"))
+    except ValueError as error:
+        texts.append(str(error))
+    try:
+        joints = job.layout.parse(row) if is_labelled else None
+    except ValueError as error:
+        texts.append(str(error))
+    for text in texts:
+        job.faults.add(job.file, entry, text)
+    if texts or row.get("twice") or joints is None or not joints[:, 2].any():
+        return unlabelled_instead(joints, box, segment) or ("lost" if is_labelled else "nobody")
+    assert box is not None
+    return Person(
+        joints=joints,
+        box=box,
+        area=job.layout.area(row),
+        segment=segment,
+        id=row["id"] if isinstance(row.get("id"), int) else -1,
+        head_box=parse_box(row["head_box"], "head_box") if row.get("head_box") else None,
+        unsure=job.layout.unsure(row) if job.layout.unsure else None,
+    )
+
+
+def _choose_category(file: Path, categories: list[Row], name: str | None) -> Row | None:
+    """The category that is called so, or the first that has joints; None when there is no such, and none is named."""
+    with_joints = [category for category in categories if category.get("keypoints")]
+    if name is None:
+        return next(iter(with_joints), None)
+    chosen = next((category for category in with_joints if category.get("name") == name), None)
+    if chosen is None:
+        known = ", ".join(str(category.get("name")) for category in with_joints) or "none"
+        raise DataError(f"{file}: has no category {name!r} with keypoints; those with keypoints: {known}")
+    return chosen
+
+
+def _is_of(row: Row, category: Row) -> bool:
     """Whether an annotation is of a category; one that does not say is."""
     return bool(row.get("category_id", category.get("id")) == category.get("id"))
 
 
-def _count_joints(row: dict[str, Any]) -> int:
+def _count_joints(row: Row) -> int:
     """How many joints an annotation labels; not every file says it."""
-    return int(row["num_keypoints"]) if "num_keypoints" in row else sum(f > 0 for f in row.get("keypoints", [])[2::3])
-
-
-def _read_picture(
-    file: Path,
-    image: dict[str, Any],
-    rows: list[dict[str, Any]],
-    names: tuple[str, ...],
-    skeleton: Skeleton,
-    found: list[dict[str, Any]],
-) -> LabelledPicture:
-    labelled = [row for row in rows if _count_joints(row) > 0 and not row.get("iscrowd")]
-    unlabelled = [row for row in rows if _count_joints(row) == 0 or row.get("iscrowd")]
-    keypoints, boxes = _labels(labelled, names, skeleton)
-    unsure = np.tile(_unknown_joints(names, skeleton), (len(labelled), 1))
-    ignore = _corners([row["bbox"] for row in unlabelled])
-    if found:
-        keypoints, unsure, boxes, ignore = _with_teacher(keypoints, unsure, boxes, ignore, found, skeleton)
-    return LabelledPicture(
-        archive=picture_place(file, image),
-        name=image["file_name"],
-        size=(image["width"], image["height"]),
-        keypoints=keypoints,
-        unsure=unsure & np.isnan(keypoints[..., 0]),
-        boxes=boxes,
-        ignore=ignore,
-    )
-
-
-def _labels(rows: list[dict[str, Any]], names: tuple[str, ...], skeleton: Skeleton) -> tuple[Array, Array]:
-    if not rows:
-        return np.zeros((0, len(skeleton), 2), np.float32), np.zeros((0, 4), np.float32)
-    data = np.array([row["keypoints"] for row in rows], np.float32).reshape(len(rows), len(names), 3)
-    keypoints = np.where(data[..., 2:] > 0, data[..., :2], np.nan)
-    people = People.build(keypoints, skeleton=skeleton_of_joints(names)).to(skeleton)
-    return people.keypoints, _corners([row["bbox"] for row in rows])
-
-
-def _unknown_joints(names: tuple[str, ...], skeleton: Skeleton) -> NDArray[np.bool_]:
-    """(K,): joints that a file with these names cannot label."""
-
-    def known(joint: str) -> bool:
-        parts = skeleton.derived.get(joint, ())
-        return joint in names or (bool(parts) and set(parts) <= set(names))
-
-    return np.array([not known(joint) for joint in skeleton.joints])
-
-
-def _corners(boxes: list[list[float]]) -> Array:
-    """Boxes x y w h of a file, which lie along the edges of pixels, as x1 y1 x2 y2 (M, 4) in pixels."""
-    array = np.array(boxes, np.float32).reshape(-1, 4)
-    return np.concatenate([array[:, :2], array[:, :2] + array[:, 2:]], axis=1) - np.float32(0.5)
-
-
-def _with_teacher(
-    keypoints: Array,
-    unsure: NDArray[np.bool_],
-    boxes: Array,
-    ignore: Array,
-    found: list[dict[str, Any]],
-    skeleton: Skeleton,
-) -> tuple[Array, NDArray[np.bool_], Array, Array]:
-    """Labels joined with a teacher's people: unlabelled ones are added, or ignored where the teacher is in doubt."""
-    coco = load_skeleton("coco17")
-    data = np.array([row["keypoints"] for row in found], np.float32).reshape(len(found), len(coco), 3)
-    people = People.build(data[..., :2], data[..., 2], skeleton=coco).to(skeleton)
-    found_boxes = _corners([row["bbox"] for row in found])
-    sure = np.array([row["box_score"] for row in found]) >= SURE_PERSON
-    place = np.where(people.scores[..., None] >= SURE_JOINT, people.keypoints, np.nan)
-    doubtful = (people.scores >= POSSIBLE_JOINT) & np.isnan(place[..., 0])
-
-    inside = _shared_part(boxes, found_boxes)  # (labelled, found)
-    filled = _fill_unknown(keypoints, unsure, boxes, place, inside)
-    new = inside.max(axis=0, initial=0) < SAME_PERSON
-    taken = new & sure & ((~np.isnan(place[..., 0])).sum(axis=1) >= 4)
-    still_unknown = _overlap(ignore, found_boxes[taken]).max(axis=1, initial=0) < SAME_BOX
-    return (
-        np.concatenate([filled, place[taken]]).astype(np.float32),
-        np.concatenate([unsure, doubtful[taken]]),
-        np.concatenate([boxes, found_boxes[taken]]),
-        np.concatenate([ignore[still_unknown], found_boxes[new & ~taken]]),
-    )
-
-
-def _fill_unknown(
-    keypoints: Array, unsure: NDArray[np.bool_], boxes: Array, place: Array, inside: NDArray[np.float32]
-) -> Array:
-    """Joints that the labels cannot know, from the teacher's person where his body agrees with the labels."""
-    filled = keypoints.copy()
-    if not place.shape[0]:
-        return filled
-    size = np.hypot(*(boxes[:, 2:] - boxes[:, :2]).T)
-    for i in np.flatnonzero(unsure.any(axis=1)):
-        distance = np.linalg.norm(place - keypoints[i], axis=-1) / max(size[i], 1)
-        known = ~np.isnan(distance)
-        middle = np.array([np.median(d[k]) if k.sum() >= 5 else np.inf for d, k in zip(distance, known, strict=True)])
-        best = int(np.argmin(np.where(inside[i] > 0, middle, np.inf)))
-        if middle[best] < AGREEING and inside[i, best] > 0:
-            filled[i, unsure[i]] = place[best, unsure[i]]
-    return filled
-
-
-def _shared_part(a: Array, b: Array) -> Array:
-    """(N, M): the share of the smaller of two boxes that lies in the other."""
-    shared, areas_a, areas_b = _intersect(a, b)
-    return (shared / np.minimum(areas_a, areas_b)).astype(np.float32)
-
-
-def _overlap(a: Array, b: Array) -> Array:
-    """(N, M): intersection over union of boxes."""
-    shared, areas_a, areas_b = _intersect(a, b)
-    return (shared / (areas_a + areas_b - shared)).astype(np.float32)
-
-
-def _intersect(a: Array, b: Array) -> tuple[Array, Array, Array]:
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    areas_a, areas_b = (np.prod(np.clip(x[:, 2:] - x[:, :2], 1e-6, None), axis=1) for x in (a, b))
-    return np.prod(np.clip(high - low, 0, None), axis=2), areas_a[:, None], areas_b[None]
+    if "num_keypoints" in row:
+        return int(row["num_keypoints"])
+    return sum(flag is not None and flag != 0 for flag in (row.get("keypoints") or [])[2::3])

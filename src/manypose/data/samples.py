@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,12 +15,15 @@ from torch.utils.data import Dataset
 
 from manypose import geometry
 from manypose.codecs.fields import FieldsCodec
-from manypose.data import augment
+from manypose.codecs.targets import OURS, TargetRules, encode_targets
+from manypose.data import areas, augment
 from manypose.data.augment import Augmentation, Crop
 from manypose.data.pictures import LabelledPicture
 from manypose.errors import DataError
 
 Array = NDArray[np.float32]
+MOST_TRIES = 100  # pictures that cannot be read one after another, after which the data set is taken for broken
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +35,47 @@ class Source:
     weight: float = 1.0
 
 
-class FieldSamples(Dataset[dict[str, Tensor]]):
-    """`count` samples from the one called `first` on; each depends on (seed, its number) alone, whoever makes it.
+class NumberedSamples(Dataset[dict[str, Tensor]]):
+    """Samples that depend on (seed, epoch, index) alone: whoever makes them, in whatever order, they are the same.
+
+    The samples of an epoch follow those of the one before in one row of numbers, first + epoch * count + index, and an
+    index above the epoch's simply goes on in that row. Raises `DataError` for a picture that cannot be read; with
+    `skip_broken` it is logged and another one is drawn in its place, the same one each time.
+    """
+
+    def __init__(self, *, count: int, seed: int, first: int, skip_broken: bool) -> None:
+        self.count = count
+        self.seed = seed
+        self.first = first
+        self.skip_broken = skip_broken
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # worker processes see it change
+
+    def __len__(self) -> int:
+        return self.count
+
+    def set_epoch(self, epoch: int) -> None:
+        """The samples from now on are those of this epoch, counted from 0; call it before a loader begins with it."""
+        self._epoch.fill_(epoch)
+
+    def random(self, index: int) -> np.random.Generator:
+        """The generator of all that is random in a sample of the present epoch."""
+        return np.random.default_rng([self.seed, self.first + int(self._epoch) * self.count + index])
+
+    def skip(self, error: DataError, tries: int) -> None:
+        """Go on after a broken picture, or raise `error`."""
+        if not self.skip_broken or tries >= MOST_TRIES:
+            raise error
+        logger.warning("skipped: %s", error)
+
+
+class FieldSamples(NumberedSamples):
+    """`count` samples from the one called `first` on, for networks with heatmaps and fields; see `NumberedSamples`.
 
     A sample holds `picture` (3, size, size) uint8 RGB, `heatmaps` (K + 1, h, w) and `fields` (2L, h, w) float32, and
-    `weights` (K + 1 + 2L, h, w) uint8: 0 where the labels cannot tell, else 1. Pictures are kept decoded, shrunk to
-    `longest` pixels, so that a set of photos is read once. Raises `DataError` when no source has a picture.
+    `weights` (K + 1 + 2L, h, w) uint8: 0 where the labels cannot tell, else 1. `rules` are those of the targets.
+    Pictures are read each time, unless `preload` has kept them, shrunk to `longest` pixels. Raises `DataError` when no
+    source has a picture.
     """
 
     def __init__(
@@ -50,24 +88,22 @@ class FieldSamples(Dataset[dict[str, Tensor]]):
         seed: int,
         first: int = 0,
         longest: int = 400,
+        rules: TargetRules = OURS,
+        skip_broken: bool = False,
     ) -> None:
+        super().__init__(count=count, seed=seed, first=first, skip_broken=skip_broken)
         self.sources = tuple(sources)
         self.codec = codec
         self.size = size
-        self.first = first
-        self.count = count
-        self.seed = seed
         self.longest = longest
+        self.rules = rules
         if not any(len(source.pictures) for source in self.sources):
             raise DataError("there are no pictures to make samples from; check the files of the data sets")
         self._chances = np.cumsum([source.weight * len(source.pictures) for source in self.sources])
         self._kept: dict[tuple[int, int], tuple[LabelledPicture, NDArray[np.uint8]]] = {}
 
-    def __len__(self) -> int:
-        return self.count
-
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        random = np.random.default_rng([self.seed, self.first + index])
+        random = self.random(index)
         source = self._draw_source(random)
         mosaic = random.uniform() < self.sources[source].augmentation.mosaic
         picture, heatmaps, fields, weights = self._mosaic(random) if mosaic else self._single(random, source)
@@ -79,11 +115,20 @@ class FieldSamples(Dataset[dict[str, Tensor]]):
         }
 
     def preload(self) -> None:
-        """Read all pictures now: processes that are forked afterwards share them."""
+        """Read all pictures now and keep them decoded: processes that are forked afterwards share them."""
         keys = [(s, i) for s, source in enumerate(self.sources) for i in range(len(source.pictures))]
         with ThreadPoolExecutor() as pool:  # decoding and shrinking release the interpreter's lock
-            for _ in pool.map(lambda key: self._load(*key), keys):
-                pass
+            for key, picture in zip(keys, pool.map(self._read, keys), strict=True):
+                if picture is not None:
+                    self._kept[key] = picture
+
+    def _read(self, key: tuple[int, int]) -> tuple[LabelledPicture, NDArray[np.uint8]] | None:
+        source, index = key
+        try:
+            return self.sources[source].pictures[index].shrunk(self.longest)
+        except DataError as error:
+            self.skip(error, 0)
+            return None
 
     def _draw_source(self, random: np.random.Generator) -> int:
         return int(np.searchsorted(self._chances, random.uniform() * self._chances[-1], side="right"))
@@ -93,11 +138,12 @@ class FieldSamples(Dataset[dict[str, Tensor]]):
     ) -> tuple[NDArray[np.uint8], Array, Array, NDArray[np.uint8]]:
         """Picture, heatmaps, fields and weights of one crop of `size` (w, h)."""
         size = size or (self.size, self.size)
-        labels, picture = self._load(source, int(random.integers(len(self.sources[source].pictures))))
+        labels, picture = self._draw_picture(random, source)
         settings = self.sources[source].augmentation
         crop = augment.random_crop(labels, picture, size, settings, self.codec.skeleton, random)
-        heatmaps, fields = self.codec.encode(crop.keypoints, size)
-        return augment.change_colours(crop.picture, settings, random), heatmaps, fields, self._weights(crop, size)
+        heatmaps, fields = encode_targets(crop.keypoints, size, self.codec, self.rules)
+        weights = self._weights(labels, crop, size)
+        return augment.change_colours(crop.picture, settings, random), heatmaps, fields, weights
 
     def _mosaic(self, random: np.random.Generator) -> tuple[NDArray[np.uint8], Array, Array, NDArray[np.uint8]]:
         """Four crops side by side; they meet at a random place, on a border of cells."""
@@ -118,33 +164,30 @@ class FieldSamples(Dataset[dict[str, Tensor]]):
                 heatmaps[place], fields[place], weights[place] = part[1:]
         return picture, heatmaps, fields, weights
 
-    def _load(self, source: int, index: int) -> tuple[LabelledPicture, NDArray[np.uint8]]:
-        key = (source, index)
-        if key not in self._kept:
-            self._kept[key] = self.sources[source].pictures[index].shrunk(self.longest)
-        return self._kept[key]
+    def _draw_picture(self, random: np.random.Generator, source: int) -> tuple[LabelledPicture, NDArray[np.uint8]]:
+        pictures = self.sources[source].pictures
+        for tries in range(1, MOST_TRIES + 1):
+            index = int(random.integers(len(pictures)))
+            try:
+                return self._kept.get((source, index)) or pictures[index].shrunk(self.longest)
+            except DataError as error:
+                self.skip(error, tries)
+        raise AssertionError("the last try raises")
 
-    def _weights(self, crop: Crop, size: tuple[int, int]) -> NDArray[np.uint8]:
+    def _weights(self, labels: LabelledPicture, crop: Crop, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Weights (K + 1 + 2L, h, w): 0 in the areas of people without labels and, in the channels of a joint that may
         be there unlabelled, in the area of its person."""
         width, height = self.codec.grid(size)
         skeleton = self.codec.skeleton
         ends = np.array(skeleton.fields, np.intp).reshape(-1, 2)
-        weights = np.ones((len(skeleton) + 1 + 2 * len(ends), height, width), np.uint8)
+        known = 1 - areas.unlabelled_cells(labels, crop.matrix, (width, height), self.codec.stride)
+        weights = np.repeat(known[None], len(skeleton) + 1 + 2 * len(ends), axis=0)
         area = np.zeros((height, width), np.uint8)
-        for quad in crop.ignore:
-            self._fill(area, quad)
-        weights[:, area > 0] = 0
         for quad, unsure in zip(crop.quads, crop.unsure, strict=True):
             if unsure.any():
                 area[:] = 0
-                self._fill(area, quad)
+                areas.fill(area, np.asarray(geometry.pixel_to_cell(quad, self.codec.stride), np.float32), 1)
                 limbs = np.repeat(unsure[ends].any(axis=1), 2)
                 channels = np.concatenate([unsure, [True], limbs])
                 weights[np.ix_(channels)] *= 1 - area
         return weights
-
-    def _fill(self, area: NDArray[np.uint8], quad: Array) -> None:
-        corners = np.round(geometry.pixel_to_cell(quad, self.codec.stride) * 16)
-        corners = np.clip(corners, -(2**15), 2**15).astype(np.int32)
-        cv2.fillConvexPoly(area, corners, 1, lineType=cv2.LINE_8, shift=4)

@@ -1,0 +1,1 @@
+"""Training samples over ZeroMQ: made by servers, on one machine or several, and read by trainers on any."""

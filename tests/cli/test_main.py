@@ -27,20 +27,23 @@ def replace_command(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> No
     monkeypatch.setattr(cli, "_parse", lambda _: SimpleNamespace(run=fail))
 
 
-@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+COMMANDS = [*sorted(cli.COMMANDS), *(f"data {command}" for command in cli.data.COMMANDS)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_every_command_ends_with_two_examples(run: Run, command: str) -> None:
-    ran = run(command, "--help")
+    ran = run(*command.split(), "--help")
     examples = ran.out.split("examples:\n")[1].splitlines()
     assert ran.code == 0
     assert len(examples) == 2
     assert all(example.startswith(f"  manypose {command}") for example in examples)
 
 
-@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_examples_in_the_help_can_be_parsed(run: Run, command: str) -> None:
     import shlex
 
-    for example in run(command, "--help").out.split("examples:\n")[1].splitlines():
+    for example in run(*command.split(), "--help").out.split("examples:\n")[1].splitlines():
         arguments = shlex.split(example.split(">")[0])[1:]
         cli._parse(arguments)
 

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from manypose import __version__
-from manypose.cli import convert, doctor, evaluate, export, models, predict, train
+from manypose.cli import convert, data, doctor, evaluate, export, models, predict, train
 from manypose.cli.arguments import HelpLayout
 from manypose.cli.terminal import complain
 from manypose.errors import ManyposeError
@@ -24,6 +24,7 @@ COMMANDS = {
     "train": train,
     "export": export,
     "convert": convert,
+    "data": data,
     "doctor": doctor,
 }
 
@@ -77,7 +78,10 @@ def _parse(argv: list[str]) -> Namespace:
     if not argv:
         parser.print_help(sys.stderr)
         raise SystemExit(WRONG_USE)
-    if argv[0] in commands and "--" not in argv:
+    command, rest = commands.get(argv[0]), argv[1:]
+    while command and rest and rest[0] in (inner := command.get_default("inner") or {}):
+        command, rest = inner[rest[0]], rest[1:]
+    if command and not command.get_default("inner") and "--" not in argv:
         # Intermixed, so that options may stand between inputs; it cannot deal with "--" and with commands.
-        return commands[argv[0]].parse_intermixed_args(argv[1:])
+        return command.parse_intermixed_args(rest)
     return parser.parse_args(argv)

@@ -32,11 +32,15 @@ def add_command(
     examples: tuple[str, str],
     run: Callable[[Namespace], int],
     details: str = "",
+    group: str = "",
 ) -> ArgumentParser:
-    """Add a command whose help ends with two examples; `run` takes the parsed arguments and gives the exit code."""
+    """Add a command whose help ends with two examples; `run` takes the parsed arguments and gives the exit code.
+
+    `group` is the command that it belongs to, such as "data "; lines of `usage` but the first are other ways.
+    """
     parser = subparsers.add_parser(
         name,
-        usage=f"manypose {name} {usage}",
+        usage="\n       ".join(f"manypose {group}{name} {way}" for way in usage.splitlines()),
         help=summary[0].lower() + summary[1:].rstrip("."),
         description=f"{summary}\n\n{details}" if details else summary,
         epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import cv2
 import namings
 import numpy as np
+import onnx
 import pytest
 import writers
 
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
 from manypose import networks  # noqa: E402
+from manypose.api import load  # noqa: E402
 from manypose.convert.checkpoint import load_checkpoint  # noqa: E402
 from manypose.convert.program import Wishes, convert  # noqa: E402
 from manypose.errors import ManyposeError, ModelError, OutputError, SkeletonError  # noqa: E402
+from manypose.estimators.crops import Crops  # noqa: E402
+from manypose.evaluation.run import evaluate  # noqa: E402
+from manypose.metadata import Decoding, HeatmapSettings  # noqa: E402
 from manypose.model import load_model  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -52,6 +59,16 @@ def run(file: Path) -> Tensors:
     return load_model(file, device="cpu", threads=1).run(PICTURE)
 
 
+def assert_same_maps(maps: Tensors, network: Any) -> None:
+    """The result of the network, to 1e-5 of its largest value."""
+    with torch.no_grad():
+        expected = network(torch.from_numpy(PICTURE))[-1]
+    for meaning in ("heatmaps", "fields"):
+        theirs = getattr(expected, meaning).numpy()
+        assert theirs.std() > 1e-3
+        np.testing.assert_allclose(maps[meaning], theirs, rtol=0, atol=1e-5 * max(1.0, np.abs(theirs).max()))
+
+
 VGG: dict[str, Any] = {"joints": 18, "fields": 38, "width": 0.125, "stages": 3}
 torch_file = functools.partial(writers.pytorch)
 # How the same network is written: file name -> content, made from the tensors by our (Caffe's) names.
@@ -79,12 +96,22 @@ def test_the_same_weights_give_the_same_maps_whichever_format_they_came_in(tmp_p
     (tmp_path / name).write_bytes(FILES[name](tensors_of(network)))
     done = convert(tmp_path / name, tmp_path / "out.onnx")
     assert (done.network, done.tensors, done.missing) == ("vgg_paf", len(tensors_of(network)), ())
-    with torch.no_grad():
-        expected = network(torch.from_numpy(PICTURE))[-1]
-    for meaning, maps in run(tmp_path / "out.onnx").items():
-        theirs = getattr(expected, meaning).numpy()
-        assert theirs.std() > 1e-3
-        np.testing.assert_allclose(maps, theirs, rtol=0, atol=1e-5 * max(1.0, np.abs(theirs).max()))
+    assert_same_maps(run(tmp_path / "out.onnx"), network)
+
+
+OTHERS: dict[str, dict[str, Any]] = {"body25": {"width": 0.125}, "mobilenet_paf": {"width": 0.25}}
+BY_FAMILY = {
+    "body25": ["v1.caffemodel", "v2.caffemodel", "caffe_names.h5", "chainer.npz", "hzzone.pth", "plain.safetensors"],
+    "mobilenet_paf": ["hzzone.pth", "plain.safetensors", "plain.onnx"],
+}
+
+
+@pytest.mark.parametrize(("family", "name"), [(family, name) for family in BY_FAMILY for name in BY_FAMILY[family]])
+def test_so_do_those_of_other_families(tmp_path: Path, family: str, name: str) -> None:
+    network = trained(family, **OTHERS[family])
+    (tmp_path / name).write_bytes(FILES[name](tensors_of(network)))
+    convert(tmp_path / name, tmp_path / "out.onnx")
+    assert_same_maps(run(tmp_path / "out.onnx"), network)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +130,7 @@ def test_files_of_mxnet_give_its_own_network(
     network = trained("vgg_paf", **VGG, batch_norm=batch_norm, linear_features=True)
     (tmp_path / "m.params").write_bytes(writers.mxnet(renamed(tensors_of(network), names), version=version))
     convert(tmp_path / "m.params", tmp_path / "out.onnx")
-    with torch.no_grad():
-        expected = network(torch.from_numpy(PICTURE))[-1]
-    np.testing.assert_allclose(run(tmp_path / "out.onnx")["fields"], expected.fields.numpy(), atol=1e-4)
+    assert_same_maps(run(tmp_path / "out.onnx"), network)
     told = load_model(tmp_path / "out.onnx", device="cpu").metadata.input
     assert told.colours == "rgb"
     assert told.scales == pytest.approx((1 / 58.395, 1 / 57.12, 1 / 57.375))
@@ -174,6 +199,71 @@ def test_a_top_down_network_knows_its_crop(tmp_path: Path) -> None:
     assert (mpii.skeleton, mpii.input.size) == ("mpii16", (256, 256))
 
 
+def maps_of(source: Path, out: Path, **wishes: Any) -> HeatmapSettings:
+    metadata = convert(source, out, wishes=Wishes(**wishes), overwrite=True).metadata
+    assert metadata is not None
+    assert isinstance(metadata.maps, HeatmapSettings)
+    return metadata.maps
+
+
+@pytest.mark.parametrize(
+    ("network", "prefix", "decoding"),
+    [
+        ("hrnet_w18_small_v1", "", "quarter"),
+        ("hrnet_w18_small_v1", "backbone.", "quarter"),
+        ("pose_resnet_18", "", "quarter"),
+        ("lpn_18", "", "soft-argmax+quarter"),
+    ],
+)
+def test_joints_are_found_as_the_product_finds_them(tmp_path: Path, network: str, prefix: str, decoding: str) -> None:
+    state = trained(network).state_dict()
+    names = {name: f"head.{name}" if prefix and name.startswith("final_layer.") else prefix + name for name in state}
+    torch.save({names[name]: value for name, value in state.items()}, tmp_path / "t.pth")
+    maps = maps_of(tmp_path / "t.pth", tmp_path / "t.safetensors")
+    assert (maps.decoding, maps.udp, maps.offset, maps.stride) == (decoding, False, 0, 4)
+
+
+def test_a_network_is_decoded_the_same_way_whether_converted_or_only_run(tmp_path: Path) -> None:
+    """The same weights with our metadata, and as an export of others without any."""
+    converted = convert(hrnet(tmp_path), tmp_path / "a.onnx").metadata
+    bare = onnx.load(tmp_path / "a.onnx")
+    del bare.metadata_props[:]
+    onnx.save(bare, tmp_path / "bare.onnx")
+    run_as_it_is = load_model(tmp_path / "bare.onnx", device="cpu").metadata
+    assert converted is not None
+    assert (run_as_it_is.maps, run_as_it_is.skeleton) == (converted.maps, converted.skeleton)
+    assert run_as_it_is.input.size == converted.input.size
+
+
+def test_the_decoding_can_be_chosen(tmp_path: Path) -> None:
+    source = hrnet(tmp_path)
+    for decoding in get_args(Decoding):
+        maps = maps_of(source, tmp_path / "a.safetensors", decoding=decoding)
+        assert (maps.decoding, maps.udp) == (decoding, decoding == "udp-dark")
+    with pytest.raises(ModelError, match="a bottom-up network has a decoder of its own: leave the decoding out"):
+        convert(osokin(tmp_path), tmp_path / "b.onnx", wishes=Wishes(decoding="dark"))
+
+
+@pytest.mark.parametrize(("network", "joints"), [("cpm_face", 70), ("cpm_hand", 21)])
+def test_faces_and_hands_are_found_where_cmu_draws_them(tmp_path: Path, network: str, joints: int) -> None:
+    """A joint at p has a Gaussian of 7 pixels around p, and cell k of the map is the place 8 k + 3.5 of the crop."""
+    tensors = tensors_of(trained(network, joints=joints, width=0.125))
+    (tmp_path / "c.caffemodel").write_bytes(writers.caffe(tensors))
+    maps = maps_of(tmp_path / "c.caffemodel", tmp_path / "c.onnx")
+    crops = load(tmp_path / "c.onnx", device="cpu", threads=1)
+    assert isinstance(crops, Crops)
+    places = np.random.default_rng(0).uniform(40, 320, (1, joints, 2))
+    cells = 8 * np.arange(46) + 3.5
+    across, down = (np.exp(-((cells - places[..., axis, None]) ** 2) / (2 * 7**2)) for axis in (0, 1))
+    drawn = (down[..., :, None] * across[..., None, :]).astype(np.float32)
+    found, _ = crops.codec.decode(np.concatenate([drawn, 1 - drawn.max(axis=1, keepdims=True)], axis=1))
+    assert np.abs(found - places).max() < 0.5
+    enlarged = cv2.resize(drawn[0].transpose(1, 2, 0)[..., :4], (368, 368), interpolation=cv2.INTER_CUBIC)
+    y, x = np.unravel_index(enlarged.reshape(-1, 4).argmax(axis=0), (368, 368))
+    assert np.hypot(*(found[0, :4] - np.column_stack([x, y])).T).max() < 2  # OpenPose's own place, to its whole pixels
+    assert (maps.offset, maps.stride, maps.background) == (3.5, 8, True)
+
+
 def test_joints_that_no_published_skeleton_has_must_be_named(tmp_path: Path) -> None:
     source = hrnet(tmp_path, joints=3)
     with pytest.raises(ModelError, match="has 3 joints, and no published skeleton does: name the skeleton"):
@@ -227,7 +317,8 @@ def test_every_tensor_must_find_its_place(tmp_path: Path, change: Callable[[Tens
 
 
 def test_a_network_of_another_name_is_not_forced_on_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"checkpoint_iter_370000\.pth: the weights of no network that is known here"):
+    message = r"checkpoint_iter_370000\.pth: holds mobilenet_paf as Osokin names it, not what was asked for: hrnet_w32$"
+    with pytest.raises(ModelError, match=message):
         convert(osokin(tmp_path), tmp_path / "a.onnx", network="hrnet_w32")
     with pytest.raises(ModelError, match="no weights are known for a network called 'nonsense'"):
         convert(osokin(tmp_path), tmp_path / "a.onnx", network="nonsense")
@@ -268,3 +359,67 @@ def test_the_shipped_model_can_be_taken_apart(tmp_path: Path) -> None:
     done = convert(shipped, tmp_path / "ladder.safetensors")
     assert done.network == "ladder_paf"
     load_checkpoint(tmp_path / "ladder.safetensors").build()
+
+
+def test_what_a_user_knows_better_holds_for_our_own_files_too(tmp_path: Path) -> None:
+    convert(hrnet(tmp_path), tmp_path / "a.safetensors")
+    wishes = Wishes(name="mine", licence="CC0", size=(288, 384), colours="bgr")
+    done = convert(tmp_path / "a.safetensors", tmp_path / "b.onnx", wishes=wishes).metadata
+    assert done is not None
+    assert (done.name, done.licence, done.input.size, done.input.colours) == ("mine", "CC0", (288, 384), "bgr")
+    assert done.maps.sigma == 3.0  # type: ignore[union-attr]
+    with pytest.raises(SkeletonError, match="'mpii16' does not fit: the network has 17 joints"):
+        convert(tmp_path / "a.safetensors", tmp_path / "c.onnx", wishes=Wishes(skeleton="mpii16"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("b.safetensors", {"half": True}, "16 bit is for model files"),
+        ("b.npz", {"half": True}, "16 bit is for model files"),
+        ("b.npz", {"network": "mobilenet_paf"}, "the bare arrays are written as the file stores them"),
+        ("b.npz", {"wishes": Wishes(name="x")}, "the bare arrays are written as the file stores them"),
+        ("b.onnx", {"network": "hrnet_w32"}, "is mobilenet_paf already"),
+        ("b.onnx", {"stages": 1}, "is mobilenet_paf already"),
+        ("b.onnx", {"wishes": Wishes(size=(192, 256))}, "takes pictures of any size: leave the size out"),
+    ],
+)
+def test_what_has_no_effect_is_refused(tmp_path: Path, name: str, options: dict[str, Any], message: str) -> None:
+    convert(osokin(tmp_path), tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match=message):
+        convert(tmp_path / "a.safetensors", tmp_path / name, **options)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.golden
+def test_the_real_network_of_the_open_model_zoo_gives_the_maps_and_people_of_its_reference(
+    tmp_path: Path, shared_data: Path, goldens: Path
+) -> None:
+    convert(shared_data / "teachers" / "lwop" / "lightweight_openpose_omz.safetensors", tmp_path / "lwop.onnx")
+    find = load(tmp_path / "lwop.onnx", device="cpu", threads=1, scale=1.0)
+    expected = np.load(goldens / "real" / "lwop_maps.npz")
+    decoded = json.loads((goldens / "real" / "decoded.json").read_text())
+    photos = np.load(goldens / "real" / "inputs.npz")
+    grey = np.repeat(photos["camera_gray"][..., None], 3, axis=2)
+    pictures = {"astronaut": photos["astronaut_bgr"][..., ::-1], "camera": grey}
+    pictures["mosaic"] = np.hstack([*pictures.values()])
+    for name, picture in pictures.items():
+        found = find.maps([np.ascontiguousarray(picture)])[0]
+        np.testing.assert_allclose(found.heatmaps, expected[f"{name}_heatmaps"], atol=2e-3)
+        np.testing.assert_allclose(found.fields, expected[f"{name}_pafs"], atol=2e-3)
+        people = find.decode(found).keypoints
+        sure = [person for person in decoded[name]["lwop"]["people_openpose18"] if person["score"] > 5]
+        assert len(sure) <= len(people) <= len(decoded[name]["lwop"]["people_openpose18"])
+        for person in sure:
+            joints = np.array([joint or 3 * [np.nan] for joint in person["keypoints"]])
+            away = np.abs(people - joints[:, :2]).max(axis=2)
+            assert (away[np.nanmedian(away, axis=1).argmin()][joints[:, 2] > 0.2] <= 1).all()
+
+
+@pytest.mark.nightly
+def test_the_real_network_reaches_the_accuracy_of_its_reference_pipeline(tmp_path: Path, shared_data: Path) -> None:
+    """0.381 AP on all of `coco/val` at a height of 368, less half a point."""
+    pytest.importorskip("pycocotools", reason="needs the extra [eval]")
+    convert(shared_data / "teachers" / "lwop" / "lightweight_openpose_omz.safetensors", tmp_path / "lwop.onnx")
+    found = evaluate(load(tmp_path / "lwop.onnx", long_side=496), shared_data / "coco" / "val.json")
+    assert found.figures["average_precision"]["AP"] >= 0.376

@@ -15,25 +15,29 @@ from manypose.convert.checkpoint import Checkpoint, Header, is_checkpoint, load_
 from manypose.convert.export import export_onnx, read_metadata, read_weights
 from manypose.convert.layout import Fit, Layout, recognise
 from manypose.convert.layouts_bottom_up import LAYOUTS as BOTTOM_UP_LAYOUTS
-from manypose.convert.layouts_bottom_up import STAGED, keep_stages
+from manypose.convert.layouts_bottom_up import CELL_CENTRE, STAGED, keep_stages
 from manypose.convert.layouts_imagenet import LAYOUTS as IMAGENET_LAYOUTS
 from manypose.convert.layouts_top_down import LAYOUTS as TOP_DOWN_LAYOUTS
 from manypose.convert.weights import Format, WeightFile, read_weight_file
 from manypose.errors import ModelError, OutputError, SkeletonError, describe_faults
 from manypose.files import write_bytes
-from manypose.metadata import FieldSettings, HeatmapSettings, InputSettings, MapSettings, Metadata
+from manypose.metadata import (
+    CROP_SKELETONS,
+    Decoding,
+    FieldSettings,
+    HeatmapSettings,
+    InputSettings,
+    MapSettings,
+    Metadata,
+)
+from manypose.metadata import crop_sigma as crop_sigma
 from manypose.skeleton import load_skeleton, read_skeleton, skeleton_names
 
 LAYOUTS: tuple[Layout, ...] = (*BOTTOM_UP_LAYOUTS, *TOP_DOWN_LAYOUTS, *IMAGENET_LAYOUTS)
 SUFFIXES = {".safetensors": "a checkpoint", ".onnx": "a model file", ".npz": "the bare arrays"}
 
-# The skeletons of the published networks, by their numbers of joints (and of field channels).
+# The skeletons of the published networks with fields, by their numbers of joints and of field channels.
 _FIELD_SKELETONS = {(18, 38): "openpose18", (15, 28): "mpi15", (25, 52): "body25"}
-_JOINT_SKELETONS = {
-    "top-down": {17: "coco17", 16: "mpii16", 14: "crowdpose14", 133: "wholebody133"},
-    "face": {70: "face70", 68: "face68"},
-    "hand": {21: "hand21"},
-}
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Wishes:
     """What a user may know better than the file: None leaves it to what the product publishes.
 
     `skeleton` is one of ours by name, or a YAML file; `size` (w, h) is the input of a top-down network; `colours` is
-    the order in which it was trained.
+    the order in which it was trained, `decoding` how the joint of a heatmap is found ("udp-dark" also means the crops
+    of UDP).
     """
 
     name: str | None = None
@@ -49,6 +54,7 @@ class Wishes:
     size: tuple[int, int] | None = None
     colours: Literal["rgb", "bgr"] | None = None
     licence: str = ""
+    decoding: Decoding | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,22 +91,24 @@ def convert(
 
     Raises `ModelError` that names the tensors at fault, `OutputError` when `out` is there already.
     """
-    if out.suffix not in SUFFIXES:
+    wishes = wishes or Wishes()
+    if out.suffix.lower() not in SUFFIXES:
         kinds = ", ".join(f"{suffix} ({what})" for suffix, what in SUFFIXES.items())
         raise OutputError(f"{out}: its suffix must be one of {kinds}")
     if out.exists() and not overwrite:
         raise OutputError(f"{out}: the file exists; choose another name, or allow overwriting")
-    if source.suffix == ".safetensors" and source.is_file() and is_checkpoint(source):
-        return _rewrite(load_checkpoint(source), source, out, half=half, overwrite=overwrite)
-    if source.suffix == ".onnx" and (metadata := read_metadata(source)) is not None:
-        return _rewrite(_checkpoint_of(source, metadata), source, out, half=half, overwrite=overwrite)
+    _refuse_unused(out, network=network, stages=stages, wishes=wishes, half=half)
+    ours = _own_checkpoint(source)
+    if ours is not None:
+        if stages or network not in (None, ours.header.network):
+            raise ModelError(f"{source}: is {ours.header.network} already; give the product's file to choose from it")
+        return _rewrite(_adjusted(ours, wishes, source), out, half=half, overwrite=overwrite)
     weights = read_weight_file(source, format=file_format)
-    if out.suffix == ".npz":
-        return _dump(weights, out, overwrite=overwrite)
-    layouts = [keep_stages(layout, stages) for layout in LAYOUTS if layout.network in STAGED] if stages else LAYOUTS
-    fit = recognise(weights.tensors, layouts, where=str(source), network=network)
-    _check_stages(fit, stages, source)
-    metadata = None if fit.absent else describe(fit, weights, wishes or Wishes(), out)
+    if out.suffix.lower() == ".npz":
+        _dump_arrays(weights.stored, out, overwrite=overwrite)
+        return Conversion(out, weights.format, len(weights.stored))
+    fit = _recognise(weights, source, network, stages)
+    metadata = None if fit.absent else describe(fit, weights, wishes, out)
     origin = _origin(fit, weights)
     header = Header(network=fit.layout.network, options=fit.options, metadata=metadata, origin=origin)
     _write(Checkpoint(header, fit.tensors), out, half=half, overwrite=overwrite)
@@ -117,6 +125,35 @@ def convert(
     )
 
 
+def _refuse_unused(out: Path, *, network: str | None, stages: int | None, wishes: Wishes, half: bool) -> None:
+    """What is asked for is done or refused: `ModelError` for what has no effect on a file like `out`."""
+    suffix = out.suffix.lower()
+    if half and suffix != ".onnx":
+        raise ModelError(f"{out}: 16 bit is for model files: write an .onnx, or leave half out")
+    if suffix == ".npz" and (network or stages or wishes != Wishes()):
+        raise ModelError(f"{out}: the bare arrays are written as the file stores them: leave the options out")
+
+
+def _recognise(weights: WeightFile, source: Path, network: str | None, stages: int | None) -> Fit:
+    """The layout that fits a file, with the wanted network and stages; raises `ModelError` that says what it is."""
+    known = {layout.network for layout in LAYOUTS}
+    if network not in known | {None}:
+        raise ModelError(f"no weights are known for a network called {network!r}; there are {', '.join(sorted(known))}")
+    layouts = [keep_stages(layout, stages) for layout in LAYOUTS if layout.network in STAGED] if stages else LAYOUTS
+    try:
+        fit = recognise(weights.tensors, layouts, where=str(source), network=network)
+    except ModelError:
+        if not (network or stages):
+            raise
+        fits = recognise(weights.tensors, LAYOUTS, where=str(source))
+        asked = f"{network or ''} {f'with {stages} stages' if stages else ''}".strip()
+        raise ModelError(
+            f"{source}: holds {fits.layout.network} as {fits.layout.name} names it, not what was asked for: {asked}"
+        ) from None
+    _check_stages(fit, stages, source)
+    return fit
+
+
 def _check_stages(fit: Fit, wanted: int | None, source: Path) -> None:
     given = fit.options.get("stages", fit.options.get("refinements", 0) + 1)
     if wanted and given < wanted:
@@ -129,23 +166,26 @@ def describe(fit: Fit, weights: WeightFile, wishes: Wishes, out: Path) -> Metada
     settings = fit.layout.input.model_dump() | ({"colours": wishes.colours} if wishes.colours else {})
     maps: MapSettings
     outputs: dict[str, Any] = {"heatmaps": "heatmaps"}
+    decoding = decoding_settings(wishes.decoding or fit.layout.decoding)
     if entry.task == "bottom-up":
         if wishes.size:
             raise ModelError("a bottom-up network takes pictures of any size: leave the size out")
+        if wishes.decoding:
+            raise ModelError("a bottom-up network has a decoder of its own: leave the decoding out")
         maps = FieldSettings(field_offset=fit.layout.field_offset)
         outputs["fields"] = "fields"
     elif entry.task == "top-down":
         size = wishes.size or ((256, 256) if fit.options.get("joints") == 16 else entry.size)
         settings |= {"size": size, "fit": "crop"}
-        maps = HeatmapSettings(sigma=crop_sigma(size))
+        maps = HeatmapSettings(sigma=crop_sigma(size), **decoding)
     else:  # faces and hands: the box is the crop
         settings |= {"size": wishes.size or entry.size, "fit": "crop", "padding": 1.0}
-        maps = HeatmapSettings(stride=8, sigma=0.875, background=True)
+        maps = HeatmapSettings(stride=8, offset=CELL_CENTRE, sigma=0.875, background=True, **decoding)
     try:
         return Metadata(
             name=wishes.name or out.stem,
             task=entry.task,
-            skeleton=_skeleton(fit, entry.task, wishes),
+            skeleton=_skeleton(fit.options, entry.task, wishes),
             input=InputSettings(**settings),
             outputs=outputs,
             maps=maps,
@@ -157,14 +197,14 @@ def describe(fit: Fit, weights: WeightFile, wishes: Wishes, out: Path) -> Metada
         raise ModelError(f"{out}: its metadata would be faulty: {describe_faults(error)}") from None
 
 
-def crop_sigma(size: tuple[int, int]) -> float:
-    """Sigma, in cells, with which the published networks of crops of this size (w, h) were trained."""
-    return 3.0 if size[1] >= 384 else 2.0
+def decoding_settings(decoding: Decoding) -> dict[str, Any]:
+    """Settings of heatmaps for a decoding; that of UDP belongs to its crops."""
+    return {"decoding": decoding, "udp": decoding == "udp-dark"}
 
 
-def _skeleton(fit: Fit, task: str, wishes: Wishes) -> str | dict[str, Any]:
+def _skeleton(options: dict[str, Any], task: str, wishes: Wishes) -> str | dict[str, Any]:
     """The skeleton of a network by name, or its definition; it must have the network's numbers of joints and fields."""
-    joints, fields = fit.options.get("joints", 0), fit.options.get("fields", 0)
+    joints, fields = options.get("joints", 0), options.get("fields", 0)
     if wishes.skeleton is not None:
         ours = wishes.skeleton in skeleton_names()
         skeleton = load_skeleton(wishes.skeleton) if ours else read_skeleton(Path(wishes.skeleton))
@@ -172,7 +212,7 @@ def _skeleton(fit: Fit, task: str, wishes: Wishes) -> str | dict[str, Any]:
             counts = f"{joints} joints" + (f" and {fields} field channels" if fields else "")
             raise SkeletonError(f"skeleton {skeleton.name!r} does not fit: the network has {counts}")
         return wishes.skeleton if ours else skeleton.to_dict()
-    name = _FIELD_SKELETONS.get((joints, fields)) if task == "bottom-up" else _JOINT_SKELETONS[task].get(joints)
+    name = _FIELD_SKELETONS.get((joints, fields)) if task == "bottom-up" else CROP_SKELETONS[task].get(joints)
     if name is None:
         raise ModelError(f"the network has {joints} joints, and no published skeleton does: name the skeleton")
     return name
@@ -184,7 +224,7 @@ def _origin(fit: Fit, weights: WeightFile) -> dict[str, Any]:
 
 
 def _write(checkpoint: Checkpoint, out: Path, *, half: bool, overwrite: bool) -> None:
-    if out.suffix == ".safetensors":
+    if out.suffix.lower() == ".safetensors":
         save_checkpoint(checkpoint, out, overwrite=overwrite)
         return
     metadata = model_metadata(checkpoint, out)
@@ -201,9 +241,42 @@ def model_metadata(checkpoint: Checkpoint, file: Path) -> Metadata:
     return checkpoint.header.metadata
 
 
-def _rewrite(checkpoint: Checkpoint, source: Path, out: Path, *, half: bool, overwrite: bool) -> Conversion:
+def _own_checkpoint(source: Path) -> Checkpoint | None:
+    """What a checkpoint or model file of ours holds; None for the files of others."""
+    suffix = source.suffix.lower()
+    if suffix == ".safetensors" and source.is_file() and is_checkpoint(source):
+        return load_checkpoint(source)
+    if suffix == ".onnx" and (metadata := read_metadata(source)) is not None:
+        return _checkpoint_of(source, metadata)
+    return None
+
+
+def _adjusted(checkpoint: Checkpoint, wishes: Wishes, source: Path) -> Checkpoint:
+    """A checkpoint that says of itself what the user wishes; raises `ModelError` where that cannot be."""
+    metadata = checkpoint.header.metadata
+    if wishes == Wishes():
+        return checkpoint
+    if metadata is None:
+        raise ModelError(f"{source}: is a backbone, of which nothing can be said: leave the options out")
+    if wishes.size and metadata.task == "bottom-up":
+        raise ModelError("a bottom-up network takes pictures of any size: leave the size out")
+    settings = metadata.model_dump()
+    settings |= {key: value for key, value in {"name": wishes.name, "licence": wishes.licence}.items() if value}
+    settings["input"] |= {k: v for k, v in {"colours": wishes.colours, "size": wishes.size}.items() if v}
+    if wishes.size and metadata.task == "top-down":
+        settings["maps"]["sigma"] = crop_sigma(wishes.size)
+    if wishes.skeleton:
+        settings["skeleton"] = _skeleton(checkpoint.header.options, metadata.task, wishes)
+    try:
+        changed = Metadata(**settings)
+    except pydantic.ValidationError as error:
+        raise ModelError(f"{source}: its metadata would be faulty: {describe_faults(error)}") from None
+    return Checkpoint(checkpoint.header.model_copy(update={"metadata": changed}), checkpoint.tensors)
+
+
+def _rewrite(checkpoint: Checkpoint, out: Path, *, half: bool, overwrite: bool) -> Conversion:
     """A checkpoint of ours in another form."""
-    if out.suffix == ".npz":
+    if out.suffix.lower() == ".npz":
         _dump_arrays(checkpoint.tensors, out, overwrite=overwrite)
     else:
         _write(checkpoint, out, half=half, overwrite=overwrite)
@@ -228,11 +301,6 @@ def options_of(recipe: dict[str, Any]) -> dict[str, Any]:
     """The options of `networks.build` with which a recipe trains its network."""
     skeleton = load_skeleton(recipe["skeleton"])
     return {"joints": len(skeleton), "fields": 2 * len(skeleton.fields), "width": recipe["width"]}
-
-
-def _dump(weights: WeightFile, out: Path, *, overwrite: bool) -> Conversion:
-    _dump_arrays(weights.tensors, out, overwrite=overwrite)
-    return Conversion(out, weights.format, len(weights.tensors))
 
 
 def _dump_arrays(tensors: dict[str, Any], out: Path, *, overwrite: bool) -> None:

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 
 from manypose import model as model_module
+from manypose import published, sessions
 from manypose.errors import DeviceError, ModelError
 from manypose.model import (
     InputSettings,
@@ -19,6 +20,7 @@ from manypose.model import (
     available_devices,
     find_model,
     load_model,
+    named_models,
     shipped_models,
 )
 from manypose.skeleton import load_skeleton
@@ -246,22 +248,100 @@ def test_networks_that_do_not_take_pictures_of_any_size(tmp_path: Path, graph: A
         load_model(write_model(tmp_path, **graph))
 
 
-@pytest.mark.parametrize("absolute", [False, True])
-def test_a_file_cannot_make_the_runtime_read_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absolute: bool
-) -> None:
-    made = onnx.load(write_model(tmp_path))
+def with_weights_at(location: str, model: Path) -> bytes:
+    """Let a model keep the weights of one layer in another file; gives what that file has to hold."""
+    made = onnx.load(model)
     weights = made.graph.initializer[0]
-    secret = tmp_path / "secret.bin"
-    secret.write_bytes(weights.raw_data or np.array(weights.float_data, np.float32).tobytes())
+    raw: bytes = weights.raw_data or np.array(weights.float_data, np.float32).tobytes()
     weights.ClearField("float_data")
     weights.ClearField("raw_data")
     weights.data_location = TensorProto.EXTERNAL
-    weights.external_data.add(key="location", value=str(secret) if absolute else "secret.bin")
-    (tmp_path / "outside.onnx").write_bytes(made.SerializeToString())
+    weights.external_data.add(key="location", value=location)
+    model.write_bytes(made.SerializeToString())
+    return raw
+
+
+needs_confinement = pytest.mark.skipif(
+    tuple(map(int, onnxruntime.__version__.split(".")[:2])) < sessions.CONFINES_FILES,
+    reason="an older ONNX Runtime, with which weights in other files are refused altogether",
+)
+
+
+@needs_confinement
+@pytest.mark.parametrize("location", ["tiny.onnx.data", "below/tiny.data"])
+def test_weights_beside_the_model_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str) -> None:
+    file = write_model(tmp_path)
+    batch = np.random.default_rng(2).random((1, 3, 16, 24), np.float32)
+    expected = load_model(file).run(batch)
+    weights = with_weights_at(location, file)
+    (tmp_path / location).parent.mkdir(exist_ok=True)
+    (tmp_path / location).write_bytes(weights)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=r"outside\.onnx: not an ONNX model that can be run"):
-        load_model("outside.onnx")
+    for path in (file, Path("tiny.onnx")):
+        np.testing.assert_array_equal(load_model(path).run(batch)["heatmaps"], expected["heatmaps"])
+
+
+@needs_confinement
+@pytest.mark.parametrize("way", ["up", "absolute", "link"])
+def test_a_file_cannot_make_the_runtime_read_outside_its_folder(tmp_path: Path, way: str) -> None:
+    folder, secret = tmp_path / "model", tmp_path / "secret.bin"
+    folder.mkdir()
+    file = write_model(folder)
+    secret.write_bytes(with_weights_at({"up": "../secret.bin", "absolute": str(secret), "link": "w.bin"}[way], file))
+    if way == "link":
+        (folder / "w.bin").symlink_to(secret)
+    with pytest.raises(
+        ModelError, match=r"outside the model's own folder; put the weights inside: .*=False\)$"
+    ) as caught:
+        load_model(file)
+    assert "secret" not in str(caught.value)
+
+
+@needs_confinement
+def test_weights_beside_the_model_that_are_missing_or_cut_off(tmp_path: Path) -> None:
+    file = write_model(tmp_path)
+    weights = with_weights_at("tiny.data", file)
+    with pytest.raises(ModelError, match=r"tiny\.onnx: its weights lie in another file, which is missing; put it into"):
+        load_model(file)
+    (tmp_path / "tiny.data").write_bytes(weights[:10])
+    with pytest.raises(ModelError, match=r"tiny\.onnx: its weights lie in another file, which is cut off or outside"):
+        load_model(file)
+
+
+def test_an_old_runtime_is_given_no_model_that_names_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_model(tmp_path)
+    monkeypatch.setattr(onnxruntime, "__version__", "1.23.2")
+    assert load_model(file).device == "cpu"
+    (tmp_path / "tiny.data").write_bytes(with_weights_at("tiny.data", file))
+    with pytest.raises(ModelError, match=r"may keep weights in other files, .* pip install 'onnxruntime>=1\.24'"):
+        load_model(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *((f"x{suffix}", b"weights") for suffix in (*sessions.WEIGHTS, ".PTH")),
+        ("x.bin", b"PK\x03\x04 and so on"),
+        ("x.onnx", b"\x02" + bytes(7) + b"{}"),
+    ],
+)
+def test_weights_are_no_model_and_say_what_makes_one(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        ModelError, match=rf"{name}: weights, not a model file; `manypose convert .* -o NAME\.onnx` makes"
+    ):
+        load_model(tmp_path / name)
+
+
+def test_a_suffix_in_capitals_does(tmp_path: Path) -> None:
+    assert load_model(write_model(tmp_path).rename(tmp_path / "TINY.ONNX")).device == "cpu"
+
+
+def test_the_suffixes_of_weights_are_those_that_convert_reads() -> None:
+    weights = pytest.importorskip("manypose.convert.weights", reason="needs the extra [train]")
+    assert set(sessions.WEIGHTS) == set(weights.SUFFIXES) - {".onnx"}
 
 
 def test_a_device_that_does_not_exist(tmp_path: Path) -> None:
@@ -355,11 +435,25 @@ def test_threads_do_not_spin_while_they_wait(tmp_path: Path) -> None:
 
 
 def test_names_of_shipped_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANYPOSE_CACHE", str(tmp_path / "cache"))
     shipped = {"ladder": tmp_path / "ladder.onnx", "other": write_model(tmp_path)}
     monkeypatch.setattr(model_module, "shipped_models", lambda: shipped)
     assert find_model("default") == shipped["ladder"]
     assert load_model("other").path == shipped["other"]
     with pytest.raises(ModelError, match=r"nobody: no such file, .* the shipped ones are ladder, other$"):
+        find_model("nobody")
+
+
+def test_names_of_fetched_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANYPOSE_CACHE", str(tmp_path))
+    shipped = shipped_models()
+    assert named_models() == shipped
+    fetched = published.PUBLISHED["cmu-coco"].file
+    fetched.parent.mkdir(exist_ok=True)
+    write_model(tmp_path).rename(fetched)
+    assert named_models() == shipped | {"cmu-coco": fetched}
+    assert load_model("cmu-coco").path == fetched
+    with pytest.raises(ModelError, match=r"the shipped ones are .*ladder.*, the fetched ones cmu-coco$"):
         find_model("nobody")
 
 

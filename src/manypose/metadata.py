@@ -26,6 +26,7 @@ Meaning = Literal[
     "count",
 ]
 Layout = Literal["nchw", "nhwc"]
+Decoding = Literal["argmax", "quarter", "dark", "udp-dark", "soft-argmax", "soft-argmax+quarter"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 MOST_FOUND = 1000
@@ -101,14 +102,15 @@ class FieldSettings(_Frozen):
 class HeatmapSettings(_Frozen):
     """What the heatmaps of one person mean (see `codecs.heatmaps.HeatmapCodec`); `sigma` is in cells, as in recipes.
 
-    `kernel` is the width in cells of the blur before DARK, None for the one that belongs to sigma. `background` says
-    that the last map is that of the background.
+    Cell k stands for pixel stride * k + `offset` of the input. `kernel` is the width in cells of the blur before DARK,
+    None for the one that belongs to sigma. `background` says that the last map is that of the background.
     """
 
     kind: Literal["heatmaps"] = "heatmaps"
     stride: int = Field(4, gt=0, le=1024)
     sigma: float = Field(2.0, gt=0, le=100)
-    decoding: Literal["argmax", "quarter", "dark", "udp-dark", "soft-argmax", "soft-argmax+quarter"] = "dark"
+    offset: float = Field(0.0, ge=-1024, le=1024)
+    decoding: Decoding = "dark"
     kernel: int | None = Field(None, gt=0, le=99)
     beta: float = Field(160.0, gt=0, le=10_000)
     udp: bool = False
@@ -251,6 +253,19 @@ def _expected_meanings(maps: Any) -> list[list[str]]:
             return [["scores"] * n + ["boxes"] * n for n in range(1, 9)]
         return [["rows"], ["rows", "count"]]
     return [["boxes", "keypoints"]] if maps.form == "rtmo" else [["rows"]]
+
+
+# The skeletons of the published networks that see one person, face or hand at a time, by their numbers of joints.
+CROP_SKELETONS: dict[str, dict[int, str]] = {
+    "top-down": {14: "crowdpose14", 16: "mpii16", 17: "coco17", 133: "wholebody133"},
+    "face": {68: "face68", 70: "face70"},
+    "hand": {21: "hand21"},
+}
+
+
+def crop_sigma(size: tuple[int, int]) -> float:
+    """Sigma, in cells, with which the published networks of crops of this size (w, h) were trained."""
+    return 3.0 if size[1] >= 384 else 2.0
 
 
 def faults_of(error: Exception) -> str:

@@ -36,6 +36,7 @@ __all__ = [
     "available_devices",
     "find_model",
     "load_model",
+    "named_models",
     "shipped_models",
 ]
 
@@ -178,6 +179,8 @@ def load_model(model: str | Path = "default", *, device: str = "auto", threads: 
     A file of another project, without our metadata, is described by the YAML beside it or recognised by its inputs and
     outputs, see `adapters.describe`.
 
+    Weights beside the file, as PyTorch's exporter writes them, are read where they lie in its own folder.
+
     Raises `ModelError` for a file that is missing, broken or not known, `DeviceError` for the device.
     """
     path = find_model(model)
@@ -208,16 +211,18 @@ def find_model(model: str | Path) -> Path:
     name = DEFAULT if model == "default" else str(model)
     if name in shipped:
         return shipped[name]
-    cached = published.cached_model(name)
-    if cached is not None:
-        return cached
+    file = published.cached_model(name)
+    if file is not None:
+        return file
     path = Path(model)
     if path.is_dir():
         raise ModelError(f"{path}: is a folder; give the ONNX file in it")
     if not path.is_file():
         names = ", ".join(shipped) or "none"
+        cached = ", ".join(published.cached_models())
+        fetched = f", the fetched ones {cached}" if cached else ""
         raise ModelError(
-            f"{path}: no such file, and no shipped model is called that; the shipped ones are {names}"
+            f"{path}: no such file, and no shipped model is called that; the shipped ones are {names}{fetched}"
             f"{published.hint(name)}"
         )
     return path
@@ -227,6 +232,11 @@ def shipped_models() -> dict[str, Path]:
     """The models that come with manypose: name -> file."""
     folder = Path(str(resources.files("manypose").joinpath("zoo")))
     return {file.stem: file for file in sorted(folder.glob("*.onnx"))}
+
+
+def named_models() -> dict[str, Path]:
+    """All that go by name: the shipped ones, then the published ones that this user has fetched: name -> file."""
+    return shipped_models() | published.cached_models()
 
 
 def _read_metadata(path: Path, content: bytes, session: onnxruntime.InferenceSession) -> Metadata:

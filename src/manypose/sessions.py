@@ -18,7 +18,11 @@ PROVIDERS = {
 }
 EXTRAS = {"cuda": "gpu", "tensorrt": "gpu"}
 HELPERS = {"TensorrtExecutionProvider": ["CUDAExecutionProvider"]}  # run, on the same device, what one cannot
+WEIGHTS = (".caffemodel", ".h5", ".hdf5", ".params", ".npz", ".pth", ".pt", ".ckpt", ".tar", ".safetensors")
+WEIGHTS_BEGIN = (b"PK\x03\x04", b"\x89HDF", b"\x80\x02")  # zip archives (PyTorch, NumPy), HDF5, pickles
+CONFINES_FILES = (1, 24)  # the first ONNX Runtime that reads no file outside the folder that it is given
 FASTEST_FIRST = ("cuda", "rocm", "directml", "cpu")  # those that "auto" tries; the others need settings to pay
+INSIDE = "put the weights inside: onnx.save(onnx.load(FILE), NEW_FILE, save_as_external_data=False)"
 
 
 def available_devices() -> list[str]:
@@ -42,7 +46,12 @@ def providers_of(device: str) -> list[str]:
 
 
 def open_session(path: Path, content: bytes, providers: list[str], threads: int) -> onnxruntime.InferenceSession | None:
-    """A session with the first of the providers that starts; None when the runtime put another in its place."""
+    """A session with the first of the providers that starts; None when the runtime put another in its place.
+
+    `path` is that of the file with this content; weights that it keeps in other files are read in its folder only.
+    Raises `ModelError` for what is no model, or cannot be run.
+    """
+    _check_confined(path, content)
     fault: Exception | None = None
     for provider in providers:
         try:
@@ -59,10 +68,32 @@ def open_session(path: Path, content: bytes, providers: list[str], threads: int)
             if session.get_providers()[0] == provider:
                 return session
     if fault:
-        where = device_of(providers[-1])
-        reason = " ".join(str(fault).split())[:300]
-        raise ModelError(f"{path}: not an ONNX model that can be run on the device {where}: {reason}") from None
+        raise ModelError(f"{path}: {_reason(path, content, str(fault), device_of(providers[-1]))}") from None
     return None
+
+
+def _reason(path: Path, content: bytes, fault: str, device: str) -> str:
+    """Why a file cannot be run, from what it is and what the runtime says."""
+    header = content[8:9] == b"{" and int.from_bytes(content[:8], "little") < len(content)  # of safetensors
+    if path.suffix.lower() in WEIGHTS or content.startswith(WEIGHTS_BEGIN) or header:
+        return f"weights, not a model file; `manypose convert {path} -o NAME.onnx` makes one"
+    lower = fault.lower()
+    if "external data path does not exist" in lower:
+        return f"its weights lie in another file, which is missing; put it into the folder {path.absolute().parent}"
+    if any(words in lower for words in ("external data path", "external initializer", "data of tensorproto")):
+        return f"its weights lie in another file, which is cut off or outside the model's own folder; {INSIDE}"
+    return f"not an ONNX model that can be run on the device {device}: {' '.join(fault.split())[:300]}"
+
+
+def _check_confined(path: Path, content: bytes) -> None:
+    """Refuse weights in other files where the runtime would read them from anywhere."""
+    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    # No file can be named without the key "location", which lies in the content as it is.
+    if version < CONFINES_FILES and b"location" in content:
+        raise ModelError(
+            f"{path}: may keep weights in other files, which ONNX Runtime {onnxruntime.__version__} would read from "
+            f"anywhere; pip install 'onnxruntime>=1.24', or {INSIDE}"
+        )
 
 
 def device_of(provider: str) -> str:
@@ -77,6 +108,7 @@ def _session_options(path: Path, threads: int) -> onnxruntime.SessionOptions:
     # Threads that spin while they wait burn several times the CPU on a shared machine for no gain in speed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    # A model could name other files as the place of its weights; below a file there is none that it could read.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.absolute()))
+    # A model may keep its weights in files beside it; the runtime refuses those that lie outside this folder.
+    folder = str(path.absolute().parent)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     return options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from command_line import SMALL, Run
 
 from manypose.cli import doctor
 from manypose.cli.evaluate import rows_of
+from manypose.model import find_model, shipped_models
+from manypose.published import PUBLISHED
 
 
 def test_models_lists_what_is_shipped(run: Run) -> None:
@@ -36,6 +39,20 @@ def test_models_show_names_the_shipped_ones_when_asked_for_another(run: Run) -> 
     ran = run("models", "show", "venus")
     assert ran.code == 1
     assert "venus: no such file, and no shipped model is called that; the shipped ones are ladder" in ran.err
+
+
+def test_fetched_models_are_listed_and_shown_by_name(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANYPOSE_CACHE", str(tmp_path))
+    fetched = PUBLISHED["cmu-coco"].file
+    fetched.parent.mkdir(exist_ok=True)
+    shutil.copy(find_model("ladder"), fetched)
+    assert [model["name"] for model in json.loads(run("models", "--json").out)] == [*shipped_models(), "cmu-coco"]
+    assert json.loads(run("models", "show", "cmu-coco", "--json").out)["name"] == "cmu-coco"
+    fetched.write_bytes(b"broken")
+    ran = run("models")
+    assert ran.code == 1
+    assert "ladder (default)" in ran.out
+    assert "cmu-coco.onnx: not an ONNX model" in ran.err
 
 
 def test_doctor_says_what_works(run: Run) -> None:

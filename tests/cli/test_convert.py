@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from command_line import SMALL, Run
+
+from manypose.cli.convert import DECODINGS
+from manypose.metadata import Decoding
 
 pytestmark = pytest.mark.train
 
@@ -110,6 +113,15 @@ def test_the_size_of_a_crop_is_the_users_and_else_the_published_one(run: Run, cr
     assert (shown["input"]["size"], shown["maps"]["sigma"]) == ([288, 384], 3.0)
 
 
+def test_the_decoding_is_the_users_and_else_the_products(run: Run, crops: Path, tmp_path: Path) -> None:
+    assert run("convert", crops, "-o", tmp_path / "plain.onnx").code == 0
+    assert metadata_of(run, tmp_path / "plain.onnx")["maps"]["decoding"] == "soft-argmax+quarter"
+    assert run("convert", crops, "-o", tmp_path / "other.onnx", "--decoding", "udp-dark").code == 0
+    other = metadata_of(run, tmp_path / "other.onnx")["maps"]
+    assert (other["decoding"], other["udp"]) == ("udp-dark", True)
+    assert get_args(Decoding) == DECODINGS
+
+
 def test_a_file_that_is_there_is_replaced_only_when_asked_for(run: Run, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "light.safetensors"
     out.write_bytes(b"mine")
@@ -131,7 +143,7 @@ def test_a_file_that_is_there_is_replaced_only_when_asked_for(run: Run, source: 
         (("-o", "out"), "out: its suffix must be one of"),
         (("-o", "absent/out.safetensors"), "out.safetensors: the folder absent does not exist; create it first"),
         (("-o", "out.onnx", "--network", "swimmer"), "no weights are known for a network called 'swimmer'"),
-        (("-o", "out.onnx", "--network", "body25"), "the weights of no network that is known here; it holds"),
+        (("-o", "out.onnx", "--network", "body25"), "holds mobilenet_paf as Osokin names it, not what was"),
         (("-o", "out.onnx", "--format", "caffe"), f"{NAME}: "),
         (("-o", "out.onnx", "--skeleton", "coco17"), "'coco17' does not fit: the network has 18 joints and 38 field"),
         (("-o", "out.onnx", "--skeleton", "absent.yaml"), "absent.yaml"),

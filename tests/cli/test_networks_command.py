@@ -10,11 +10,13 @@ from xml.etree import ElementTree
 import pytest
 from command_line import Run
 
+from manypose.cli.networks import NAMES
+
 NARROW = ("--option", "width=0.125", "--size", "64x96")
 
 
 @pytest.mark.train
-def test_all_networks_are_listed_with_what_was_counted_and_what_was_published(run: Run) -> None:
+def test_all_networks_are_listed_with_what_was_counted_and_the_reference(run: Run) -> None:
     pytest.importorskip("torch", reason="needs the extra [train]")
     from manypose.networks import ENTRIES
 
@@ -25,13 +27,13 @@ def test_all_networks_are_listed_with_what_was_counted_and_what_was_published(ru
         "task": "bottom-up",
         "size": [456, 256],
         "parameters": 4_091_698,
-        "published_parameters": 4_091_698,
+        "reference_parameters": 4_091_698,
         "multiply_adds": 7_656_013_824,
-        "published_multiply_adds": 7_656_013_824,
+        "reference_multiply_adds": 7_656_013_824,
         "source": "D. Osokin, arXiv 1811.12004",
     }
     for row in rows.values():
-        assert row["published_parameters"] in (None, row["parameters"]), row["name"]
+        assert row["reference_parameters"] in (None, row["parameters"]), row["name"]
 
 
 @pytest.mark.train
@@ -90,9 +92,10 @@ def test_svg_draws_the_network_into_a_file(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("hrnet",), "no network is called 'hrnet'; there are"),
         (("ladder_paf", "--option", "depth=3"), "unexpected keyword argument 'depth'"),
         (("ladder_paf", "--option", "width=0"), "width is 0, expected a factor over 0"),
+        (("hrnet_w32", "--option", "joints=18.5"), "option joints is 18.5, expected a whole number"),
+        (("hrnet_w32", "--size", "190x250"), "hrnet_w32 takes no input of 190x250; give multiples of 32"),
     ],
 )
 def test_networks_and_options_that_there_are_not(run: Run, arguments: tuple[str, ...], message: str) -> None:
@@ -100,6 +103,36 @@ def test_networks_and_options_that_there_are_not(run: Run, arguments: tuple[str,
     ran = run("models", "show", *arguments)
     assert (ran.code, ran.out) == (1, "")
     assert message in ran.err
+
+
+@pytest.mark.train
+def test_the_names_that_are_known_without_torch_are_those_that_there_are() -> None:
+    networks = pytest.importorskip("manypose.networks", reason="needs the extra [train]")
+    assert tuple(networks.ENTRIES) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hrnet_missing.onnx", "hrnet_missing.onnx: no such file"),
+        ("hrnet_w32.onnx", "hrnet_w32.onnx: no such file"),
+        ("hrnet-w32", "hrnet-w32 is a backbone, which only training starts from"),
+        ("hrnet", "hrnet: no such file, and no shipped model is called that"),
+        ("hrnet", "`manypose models --networks` lists the networks"),
+    ],
+)
+def test_what_only_begins_as_a_network_is_a_model(run: Run, name: str, message: str) -> None:
+    ran = run("models", "show", name)
+    assert (ran.code, ran.out) == (1, "")
+    assert message in ran.err
+    assert "no network is called" not in ran.err
+    assert ("--networks" in ran.err) == (not name.endswith(".onnx"))
+
+
+def test_a_file_goes_before_a_network_of_its_name(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hrnet_w32").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert "hrnet_w32: not an ONNX model" in run("models", "show", "hrnet_w32").err
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
+from manypose import metadata
 from manypose.codecs import heatmaps
-from manypose.codecs.heatmaps import Decoding, HeatmapCodec
+from manypose.codecs.heatmaps import Decoding, Drawing, HeatmapCodec
 from manypose.codecs.simcc import SimccCodec
 from manypose.errors import ModelError
 
@@ -156,6 +157,26 @@ def test_what_is_encoded_is_decoded(udp: bool) -> None:
     decoded, scores = codec.decode(codec.encode(places, (192, 256))[0])
     np.testing.assert_allclose(decoded, places, atol=0.15)
     assert scores.min() > 0.85
+
+
+@pytest.mark.parametrize("drawing", ["exact", "window"])
+def test_an_offset_is_where_cell_0_lies(drawing: Drawing) -> None:
+    """CMU's faces and hands: cell k lies at 8 k + 3.5."""
+    codec = HeatmapCodec(stride=8, offset=3.5, sigma=0.875, decoding="udp-dark", drawing=drawing)
+    places = np.random.default_rng(0).uniform(40, 320, (3, 21, 2)).astype(np.float32)
+    maps, _ = codec.encode(places, (368, 368))
+    y, x = 8 * np.mgrid[:46, :46] + 3.5
+    distance = np.hypot(x - places[0, 0, 0], y - places[0, 0, 1])
+    bell = np.where(distance < 14, np.exp(-(distance**2) / (2 * 7**2)), 0)
+    np.testing.assert_allclose(np.where(distance < 14, maps[0, 0], 0), bell, atol=1e-5)
+    np.testing.assert_allclose(codec.decode(maps)[0], places, atol=0.3)
+    on_cells = np.full((1, 1, 2), 8 * 20 + 3.5, np.float32)
+    highest = HeatmapCodec(stride=8, offset=3.5, decoding="argmax")
+    np.testing.assert_array_equal(highest.decode(highest.encode(on_cells, (368, 368))[0])[0], on_cells)
+
+
+def test_a_model_file_may_name_every_decoding() -> None:
+    assert get_args(metadata.Decoding) == get_args(Decoding)
 
 
 def test_absent_joints_weigh_nothing_and_have_no_peak() -> None:

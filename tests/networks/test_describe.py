@@ -133,3 +133,36 @@ def test_networks_that_cannot_be_described() -> None:
         describe_network("venus")
     with pytest.raises(ModelError, match="unexpected keyword argument 'depth'"):
         describe_network("ladder_paf", depth=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "message"),
+    [
+        ("vgg_paf", "stages", "four", "option stages is 'four', expected a whole number"),
+        ("vgg_paf", "stages", True, "option stages is True, expected a whole number"),
+        ("vgg_paf", "batch_norm", "no-string", "option batch_norm is 'no-string', expected true or false"),
+        ("vgg_paf", "batch_norm", 1, "option batch_norm is 1, expected true or false"),
+        ("vgg_paf", "width", "wide", "option width is 'wide', expected a number"),
+        ("vgg_paf", "width", None, "option width is None, expected a number"),
+        ("hrnet_w32", "joints", 18.5, r"option joints is 18\.5, expected a whole number"),
+        ("hrnet_w32", "joints", 10**25, "network 'hrnet_w32': "),
+        ("resnet_paf_34", "depth", "34", "option depth is '34', expected a whole number"),
+        ("lpn_18", "attention", ["gc"], r"option attention is \['gc'\], expected a word"),
+        ("lpn_18", "attention", "much", "attention is 'much', expected 'gc', 'se' or 'none'"),
+    ],
+)
+def test_values_of_another_kind_than_the_option_has(name: str, option: str, value: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        describe_network(name, **{option: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_whole_number_does_for_a_factor() -> None:
+    assert describe_network("ladder_paf", size=(32, 32), width=1) == describe_network("ladder_paf", size=(32, 32))
+
+
+@pytest.mark.parametrize(("name", "size"), [("hrnet_w32", (190, 250)), ("vgg_paf", (3, 3))])
+@pytest.mark.parametrize("ask", [describe_network, count_network])
+def test_sizes_that_a_network_does_not_take(ask: Any, name: str, size: tuple[int, int]) -> None:
+    with pytest.raises(ModelError, match=f"^{name} takes no input of {size[0]}x{size[1]}; give multiples of 32$"):
+        ask(name, size=size, width=0.25)

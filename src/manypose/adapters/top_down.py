@@ -6,8 +6,10 @@ from typing import Any
 
 from manypose.adapters.signature import IMAGENET_MEAN, IMAGENET_SCALE, Signature, input_of
 from manypose.errors import ModelError
+from manypose.metadata import CROP_SKELETONS, crop_sigma
 
-SKELETONS = {14: "crowdpose14", 16: "mpii16", 17: "coco17", 21: "hand21", 68: "face68", 133: "wholebody133"}
+# What the crop shows is not told by such a file, and no two of the skeletons have as many joints.
+SKELETONS = dict(sorted(pair for skeletons in CROP_SKELETONS.values() for pair in skeletons.items()))
 
 
 def heatmaps(signature: Signature) -> dict[str, Any] | None:
@@ -29,8 +31,7 @@ def heatmaps(signature: Signature) -> dict[str, Any] | None:
     maps = {"kind": "heatmaps", "decoding": "dark", "kernel": 3} if paddle else {"kind": "heatmaps"}
     if not paddle:
         maps |= {"decoding": "quarter"}
-    sigma = 3.0 if size[1] >= 384 else 2.0
-    return _metadata(signature, joints, {output.name: "heatmaps"}, maps | {"sigma": sigma}, size)
+    return _metadata(signature, joints, {output.name: "heatmaps"}, maps | {"sigma": crop_sigma(size)}, size)
 
 
 def simcc(signature: Signature) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from manypose.convert.weights import Format
 
 
+DECODINGS = ("argmax", "quarter", "dark", "udp-dark", "soft-argmax", "soft-argmax+quarter")
 FORMATS = ("caffe", "keras", "mxnet", "chainer", "pytorch", "safetensors", "onnx")
 
 
@@ -53,6 +54,7 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
     add("--skeleton", metavar="NAME|YAML", help="the joints, where their number does not tell them")
     add("--size", type=picture_size, metavar="WxH", help="input of a top-down network (default: 192x256)")
     add("--colours", choices=("rgb", "bgr"), help="order in which the network was trained, where yours differs")
+    add("--decoding", choices=DECODINGS, help="of the heatmaps of one person, where yours differs from the product's")
     add("--licence", default="", help="of the weights")
     add("--half", action="store_true", help="a model file in 16 bit")
     add("--overwrite", action="store_true", help="replace FILE when it is there already")
@@ -69,7 +71,14 @@ def run(arguments: Namespace) -> int:
         return 0
     from manypose.convert.program import Wishes, convert
 
-    wishes = Wishes(arguments.name, arguments.skeleton, arguments.size, arguments.colours, arguments.licence)
+    wishes = Wishes(
+        arguments.name,
+        arguments.skeleton,
+        arguments.size,
+        arguments.colours,
+        arguments.licence,
+        arguments.decoding,
+    )
     done = convert(
         arguments.source,
         arguments.out,

@@ -1,13 +1,15 @@
-"""`manypose models`: the models that come with manypose, what a model file says about itself, published weights."""
+"""`manypose models`: the models that go by name, what a model file says about itself, published weights."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manypose.cli import networks
 from manypose.cli.arguments import add_command
-from manypose.cli.terminal import console, literal, table
+from manypose.cli.terminal import complain, console, literal, table
+from manypose.errors import ModelError
 
 if TYPE_CHECKING:
     from manypose.cli.arguments import Subparsers
@@ -57,15 +59,39 @@ def run(arguments: Namespace) -> int:
         arguments.parser.error("--from, --overwrite and --keep are options of `get`")
     if networks.is_asked_for(arguments):
         return networks.run(arguments)
-    from manypose.model import load_model, shipped_models
-
     if (arguments.action == "show") != (arguments.model is not None):
         arguments.parser.error("`show` takes one MODEL, and `list` none")
     if arguments.action == "show":
-        _show(describe(load_model(arguments.model, device="cpu")), as_json=arguments.json)
-    else:
-        _list([describe(load_model(name, device="cpu")) for name in shipped_models()], as_json=arguments.json)
-    return 0
+        _show(_describe_one(arguments.model), as_json=arguments.json)
+        return 0
+    return _list_all(as_json=arguments.json)
+
+
+def _describe_one(name: str) -> dict[str, Any]:
+    from manypose.model import find_model, load_model
+
+    try:
+        path = find_model(name)
+    except ModelError as error:
+        if Path(name).suffix or Path(name).exists():
+            raise
+        raise ModelError(f"{error}; `manypose models --networks` lists the networks") from None
+    return describe(load_model(path, device="cpu"))
+
+
+def _list_all(*, as_json: bool) -> int:
+    """List the models that go by name; one that was fetched and cannot be opened does not hide the others."""
+    from manypose.model import load_model, named_models
+
+    described, code = [], 0
+    for name in named_models():
+        try:
+            described.append(describe(load_model(name, device="cpu")))
+        except ModelError as error:
+            complain(str(error))
+            code = 1
+    _list(described, as_json=as_json)
+    return code
 
 
 def _run_get(arguments: Namespace) -> int:
@@ -78,10 +104,10 @@ def _run_get(arguments: Namespace) -> int:
 
 def describe(model: Model) -> dict[str, Any]:
     """All that a model says about itself as plain data, with the file's name, size in MB and sha256."""
-    from manypose.model import DEFAULT, shipped_models
+    from manypose.model import DEFAULT, named_models
 
     size = model.path.stat().st_size / 1e6
-    name = next((name for name, path in shipped_models().items() if path == model.path), str(model.path))
+    name = next((name for name, path in named_models().items() if path == model.path), str(model.path))
     head = {"name": name, "default": name == DEFAULT, "megabytes": round(size, 2), "sha256": model.sha256}
     return head | {key: value for key, value in model.metadata.model_dump(mode="json").items() if key not in head}
 

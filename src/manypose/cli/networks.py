@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
     from manypose.networks.describe import Description
 
+# Those of `networks.ENTRIES`, which cannot be asked without torch.
+NAMES = (
+    *("ladder_paf", "ladder_paf_small", "mobilenet_paf", "vgg_paf", "body25"),
+    *("resnet_paf_18", "resnet_paf_34", "resnet_paf_50", "cpm_face", "cpm_hand"),
+    *("hrnet_w18_small_v1", "hrnet_w18_small_v2", "hrnet_w32", "hrnet_w48"),
+    *("lpn_18", "lpn_18h", "lpn_34", "lpn_34h", "lpn_50", "lpn_100", "lpn_101", "lpn_152"),
+    *("pose_resnet_18", "pose_resnet_34", "pose_resnet_50", "pose_resnet_101", "pose_resnet_152"),
+)
 WIDE = 190  # columns of a table that goes to a file or a pipe
 
 
@@ -24,7 +32,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Add what concerns networks to the command `models`."""
     group = parser.add_argument_group("networks (need the extra: pip install 'manypose[train]')")
     group.add_argument(
-        "--networks", action="store_true", help="list the networks, their size and costs beside the published ones"
+        "--networks", action="store_true", help="list the networks, their size and costs beside the reference's"
     )
     group.add_argument("--svg", type=Path, metavar="FILE", help="of show NETWORK: draw its blocks")
     group.add_argument(
@@ -41,24 +49,18 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def is_asked_for(arguments: Namespace) -> bool:
-    """Whether the command is about networks: `--networks`, or `show` with a name that a family of networks begins.
+    """Whether the command is about networks: `--networks`, or `show` with the name of one; `NAMES` has the names.
 
-    Shipped models and files go before. Imports nothing of torch.
+    Models that are shipped or published and files go before. Imports nothing of torch.
     """
     if arguments.networks:
         return True
-    if arguments.action != "show" or arguments.model is None:
+    if arguments.action != "show" or arguments.model not in NAMES or Path(arguments.model).exists():
         return False
-    from importlib.util import find_spec
-
     from manypose.model import shipped_models
+    from manypose.published import PUBLISHED
 
-    if arguments.model in shipped_models() or Path(arguments.model).exists():
-        return False
-    spec = find_spec("manypose.networks")
-    folders = (spec.submodule_search_locations if spec else None) or []
-    families = [file.stem for folder in folders for file in Path(folder).glob("[a-z]*.py")]
-    return any(arguments.model.startswith(family) for family in families)
+    return arguments.model not in shipped_models() and arguments.model not in PUBLISHED
 
 
 def check(arguments: Namespace) -> None:
@@ -87,7 +89,7 @@ def _names() -> list[str]:
 
 
 def _summary(name: str) -> dict[str, Any]:
-    """A network's task, size and source, and its parameters and multiply-adds, counted and published."""
+    """A network's task, size and source, and its parameters and multiply-adds, counted and of its reference."""
     from manypose.networks import ENTRIES
     from manypose.networks.describe import count_network
 
@@ -98,9 +100,9 @@ def _summary(name: str) -> dict[str, Any]:
         "task": entry.task,
         "size": list(entry.size),
         "parameters": parameters,
-        "published_parameters": entry.parameters,
+        "reference_parameters": entry.parameters,
         "multiply_adds": multiply_adds,
-        "published_multiply_adds": entry.multiply_adds,
+        "reference_multiply_adds": entry.multiply_adds,
         "source": entry.source,
     }
 
@@ -109,10 +111,10 @@ def _list(networks: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(networks, indent=1))
         return
-    numbers = ("parameters", "published", "multiply-adds", "published ")
+    numbers = ("parameters", "reference", "multiply-adds", "reference ")
     shown = table("name", "task", "input", *numbers, "source", right=("input", *numbers))
     for network in networks:
-        counts = (network[f"{kind}{what}"] for what in ("parameters", "multiply_adds") for kind in ("", "published_"))
+        counts = (network[f"{kind}{what}"] for what in ("parameters", "multiply_adds") for kind in ("", "reference_"))
         cells = [_number(count) for count in counts]
         size = "x".join(map(str, network["size"]))
         shown.add_row(*map(literal, (network["name"], network["task"], size, *cells, network["source"])))

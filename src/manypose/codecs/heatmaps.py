@@ -1,7 +1,8 @@
 """Single people <-> heatmaps: the targets and the decoders of the HRNet family, and what their cells mean.
 
 A cell k of a map stands for the place stride * k of the network's input, without any half pixels: so the targets of
-all networks of this family were made. With `udp` the first and the last cell stand for the first and the last pixel.
+HRNet and its kin were made. Those of CMU's faces and hands lie at the cells' centres, 8 k + 3.5, which is an `offset`
+of 3.5. With `udp` the first and the last cell stand for the first and the last pixel.
 
 Sources: HRNet's get_final_preds (argmax, quarter); F. Zhang et al., "Distribution-Aware Coordinate Representation",
 CVPR 2020 (dark); J. Huang et al., "The Devil is in the Details", CVPR 2020, as in mmpose (udp-dark).
@@ -26,7 +27,7 @@ REACH = 3.0  # sigmas from its middle to the border of a Gaussian's window
 
 @dataclass(frozen=True)
 class HeatmapCodec:
-    """What the heatmaps of a top-down network mean.
+    """What the heatmaps of a top-down network mean: cell k stands for pixel stride * k + `offset` of the input.
 
     `sigma` is that of the Gaussians in cells, `kernel` the width in cells of the blur before DARK (None for the one
     that belongs to sigma), `beta` the sharpness of soft-argmax. `background` says that the last map is no joint's.
@@ -38,6 +39,7 @@ class HeatmapCodec:
 
     stride: int = 4
     sigma: float = 2.0
+    offset: float = 0.0
     decoding: Decoding = "dark"
     kernel: int | None = None
     beta: float = 160.0
@@ -55,7 +57,7 @@ class HeatmapCodec:
         NaN marks absent joints: they weigh 0, as do those so far outside that no part of their window is inside.
         """
         width, height = self.grid(size)
-        cells = np.asarray(keypoints, np.float64) / self._factor(width, height)
+        cells = (np.asarray(keypoints, np.float64) - self.offset) / self._factor(width, height)
         exact = self.drawing == "exact"
         middle = cells if exact else np.trunc(cells + 0.5)  # towards 0, as the programs do
         reach = REACH * self.sigma
@@ -98,9 +100,8 @@ class HeatmapCodec:
         cells, scores = self.find(heatmaps)
         height, width = heatmaps.shape[2:]
         there = scores > 0
-        return np.where(there[..., None], cells * self._factor(width, height), np.float32(np.nan)), np.where(
-            there, scores, 0
-        )
+        places = cells * self._factor(width, height) + np.float32(self.offset)
+        return np.where(there[..., None], places, np.float32(np.nan)), np.where(there, scores, 0)
 
     def find(self, heatmaps: Array) -> tuple[Array, Array]:
         """Joints (B, K, 2) in cells and their scores (B, K), as the decoder of the network's programs gives them."""

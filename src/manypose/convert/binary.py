@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from manypose.convert.layout import Tensors
 
 LARGEST_FILE = 4 << 30  # bytes; the largest of the published weights has 0.6 GB
+MOST_EXPANDED = 8  # by how many times tensors may exceed their file: some share values, some are packed or have 4 bits
+ALWAYS_ALLOWED = 1 << 26  # bytes that tensors may take however small their file is
 MOST_AXES = 16
 LARGEST_AXIS = 1 << 40
 
@@ -51,6 +53,43 @@ def load_bytes(path: Path) -> bytes:
     """The whole file; raises `ModelError` when it cannot be had."""
     check_file(path)
     return path.read_bytes()
+
+
+def most_memory(file_size: int) -> int:
+    """Bytes that the tensors of a file may take."""
+    return min(MOST_EXPANDED * file_size, 2 * LARGEST_FILE) + ALWAYS_ALLOWED
+
+
+class Budget:
+    """The memory that the tensors of one file may take: a file that states much more than it holds is refused.
+
+    `file_size` in bytes. Tensors may share values, be packed or left out where they are zero, and so there is no limit
+    to what a small file can ask for but this one.
+    """
+
+    def __init__(self, file_size: int) -> None:
+        self._file_size = file_size
+        self._stated = 0
+        self._further: set[Path] = set()
+
+    def widen(self, file: Path) -> None:
+        """Count a further file, once, that holds some of the tensors."""
+        if file not in self._further:
+            self._further.add(file)
+            self._file_size += file.stat().st_size
+
+    def spend(self, size: int) -> None:
+        """Count the bytes of a tensor, before it is made; raises `ModelError` when it is too much altogether."""
+        self._stated += size
+        if self._stated > most_memory(self._file_size):
+            raise ModelError(
+                f"damaged or unsafe: it states {self._stated:,} bytes of tensors or more, the file has "
+                f"{self._file_size:,}; save the weights dense, unpacked and each of them once"
+            )
+
+    def spend_on(self, shape: Iterable[int], itemsize: int) -> None:
+        """Count a tensor by its shape and the bytes of a value, which take 4 as soon as they are float32."""
+        self.spend(count_values(shape) * max(itemsize, 4))
 
 
 def count_values(shape: Iterable[int]) -> int:

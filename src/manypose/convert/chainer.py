@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manypose.convert.binary import LARGEST_FILE, as_array, as_float32, check_file, collect, naming
+from manypose.convert.binary import Budget, as_array, as_float32, check_file, collect, naming
 from manypose.errors import ModelError
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def read(path: Path) -> Tensors:
     Raises `ModelError` when the file is no .npz, is damaged, or needs unpickling.
     """
     with naming(path):
-        check_file(path)
+        budget = Budget(check_file(path))
         try:
             with zipfile.ZipFile(path) as archive:
-                return collect(_arrays(archive))
+                return collect(_arrays(archive, budget))
         except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError) as error:
             raise ModelError(f"not a .npz file, or damaged: {error}; fetch it again") from None
         except (ValueError, RuntimeError, LookupError) as error:  # encrypted, packed in another way, names not in UTF-8
@@ -66,14 +66,21 @@ def _torch_name(name: str) -> str:
     return ".".join([*links, LEAVES.get(leaf, leaf) if links else leaf])
 
 
-def _arrays(archive: zipfile.ZipFile) -> Iterator[tuple[str, NDArray[Any]]]:
+def _arrays(archive: zipfile.ZipFile, budget: Budget) -> Iterator[tuple[str, NDArray[Any]]]:
     members = [member for member in archive.infolist() if not member.is_dir()]
-    if sum(member.file_size for member in members) > LARGEST_FILE:
-        raise ModelError(f"unpacks to more than {LARGEST_FILE:,} bytes, which are not read")
+    budget.spend(sum(member.file_size for member in members))
     for member in members:
         name = member.filename.removesuffix(".npy")
         with naming(f"array {name}"):
-            yield name, _parse_npy(archive.read(member))
+            yield name, _parse_npy(_unpack(archive, member))
+
+
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member, as many as it states: asked for all, zipfile unpacks however much there is."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ModelError("is packed in a way that numpy does not use; save it again with numpy.savez")
+    with archive.open(member) as opened:
+        return opened.read(member.file_size)
 
 
 def _parse_npy(data: bytes) -> NDArray[Any]:

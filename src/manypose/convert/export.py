@@ -14,6 +14,7 @@ import torch
 from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
+from manypose.convert.binary import Budget, naming
 from manypose.errors import ModelError
 from manypose.files import write_bytes
 from manypose.model import METADATA_KEY, Metadata
@@ -119,10 +120,14 @@ def _halve(model: Any, file: Path) -> Any:
 def read_weights(file: Path) -> dict[str, Tensor]:
     """The tensors of a model file that `export_onnx` wrote, by their names in the network.
 
-    Counters of batch norms are not in the file. Raises `ModelError` when it is not a model file of ours, or in 16 bit.
+    Counters of batch norms are not in the file. Raises `ModelError` when it is not a model file of ours, is in 16 bit,
+    keeps values in other files, or states far more than it holds.
     """
     try:
+        budget = Budget(file.stat().st_size)
         graph = onnx.load(file, load_external_data=False).graph
+        if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in graph.initializer):
+            raise ModelError(f"{file}: its weights are in other files; give a file that `manypose export` wrote")
         arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror or error}; give a model file") from None
@@ -131,14 +136,15 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     if any(array.dtype == np.float16 for array in arrays.values()):
         raise ModelError(f"{file}: its weights are in 16 bit; start from the checkpoint, or from a file in 32 bit")
     for node in graph.node:  # equal tensors, such as the zeros of a fresh network, are stored once
-        if node.op_type == "Identity" and node.input[0] in arrays:
+        if node.op_type == "Identity" and node.output and node.input and node.input[0] in arrays:
             arrays[node.output[0]] = arrays[node.input[0]]
     prefix = "network."
-    weights = {
-        name.removeprefix(prefix): torch.from_numpy(np.array(array))
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
+    weights = {}
+    for name, array in arrays.items():
+        if name.startswith(prefix):
+            with naming(file):
+                budget.spend_on(array.shape, array.itemsize)
+            weights[name.removeprefix(prefix)] = torch.from_numpy(np.array(array))
     if not weights:
         raise ModelError(f"{file}: its tensors have no names of a network; was it written by `manypose export`?")
     return weights

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manypose.convert.binary import Cursor, as_float32, check_file, collect, count_values, load_bytes, naming
+from manypose.convert.binary import (
+    Budget,
+    Cursor,
+    as_float32,
+    check_file,
+    collect,
+    count_values,
+    load_bytes,
+    most_memory,
+    naming,
+)
 from manypose.errors import ModelError, require
 
 if TYPE_CHECKING:
@@ -26,7 +36,8 @@ HEAP = re.compile(rb"GCOL\x01\0\0\0")
 REFUSED = 3  # exit code of the reading process
 SLOWEST = 1 << 20  # bytes a second
 LARGEST_NAMES = 1 << 24  # bytes of an attribute
-MOST_PACKED = 1032  # by how much gzip can shrink a file at best
+MOST_PACKED = 1032  # by how much gzip can shrink values at best
+FOR_THE_READER = 1 << 28  # bytes that libhdf5 may take beside the file and its tensors
 
 LEAVES = {
     "kernel": "weight",
@@ -92,7 +103,7 @@ def read_in_this_process(path: Path) -> Tensors:
     _check_heaps(content)
     try:
         with h5py.File(path, "r") as file:
-            tensors = collect(_weights(_root(file, h5py), len(content), h5py))
+            tensors = collect(_weights(_root(file, h5py), Budget(len(content)), h5py))
     except BROKEN as error:
         raise ModelError(f"not an HDF5 file of Keras, or damaged: {str(error)[:200]}; fetch it again") from None
     if not tensors:
@@ -158,14 +169,14 @@ def _root(file: Any, h5py: Any) -> Any:
     raise ModelError(f"an HDF5 file, but not one of Keras: it has no layer_names; it holds {seen}")
 
 
-def _weights(root: Any, file_size: int, h5py: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+def _weights(root: Any, budget: Budget, h5py: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     for layer in _names(root, "layer_names"):
         group = root.get(layer)
         if not isinstance(group, h5py.Group):
             raise ModelError(f"damaged: there is no group of the layer {layer!r}")
         for weight in _names(group, "weight_names"):
             with naming(f"weight {layer}/{weight}"):
-                yield f"{layer}/{weight}", _dataset(group, weight, file_size, h5py)
+                yield f"{layer}/{weight}", _dataset(group, weight, budget, h5py)
 
 
 def _names(group: Any, attribute: str) -> list[str]:
@@ -190,7 +201,7 @@ def _text(name: object) -> str:
     raise ModelError(f"damaged: {name!r} stands where a name should")
 
 
-def _dataset(group: Any, name: str, file_size: int, h5py: Any) -> NDArray[Any]:
+def _dataset(group: Any, name: str, budget: Budget, h5py: Any) -> NDArray[Any]:
     link = group.get(name, getlink=True)
     dataset = group.get(name)
     if not isinstance(dataset, h5py.Dataset) or isinstance(link, h5py.ExternalLink):
@@ -199,9 +210,12 @@ def _dataset(group: Any, name: str, file_size: int, h5py: Any) -> NDArray[Any]:
         raise ModelError("its values are in another file, which is not opened")
     if dataset.dtype.kind not in "biuf" or dataset.shape is None:
         raise ModelError("holds no numbers")
-    most = file_size * (MOST_PACKED if dataset.chunks else 1)
+    # Chunks that were never written take no bytes of the file, and read as zeros.
+    most = dataset.id.get_storage_size() * (MOST_PACKED if dataset.chunks else 1)
     if count_values(dataset.shape) * dataset.dtype.itemsize > most:
-        raise ModelError(f"damaged: it states an array of shape {dataset.shape}")
+        raise ModelError(f"damaged: it states an array of shape {dataset.shape}, most of which was never written")
+    budget.spend_on(dataset.shape, dataset.dtype.itemsize)
+    budget.spend_on(dataset.chunks or (0,), dataset.dtype.itemsize)  # unpacked whole, even for a single value
     return np.asarray(dataset[()])
 
 
@@ -219,8 +233,24 @@ def _check_heaps(content: bytes) -> None:
             objects.take(size - 16 if index == 0 else size + -size % 8)
 
 
+def _limit_memory(file_size: int) -> None:
+    """Bound what this process may take: packed values can unpack to more than their chunk states."""
+    if sys.platform != "linux":  # elsewhere the limit is not kept, or what the libraries take cannot be told
+        return
+    import resource
+
+    import h5py  # noqa: F401  # whatever it takes is taken before
+
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    most = taken + file_size + 2 * most_memory(file_size) + FOR_THE_READER
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    bounds = [bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([most, *bounds]), hard))
+
+
 def main(source: str, target: str) -> int:
     """Read a file for another process, which `read` started."""
+    _limit_memory(Path(source).stat().st_size)
     try:
         tensors = read_in_this_process(Path(source))
     except ModelError as error:

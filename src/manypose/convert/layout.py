@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from manypose import networks
 from manypose.errors import ModelError
+from manypose.metadata import Decoding
 from manypose.model import InputSettings
 
 Tensors = dict[str, NDArray[Any]]
@@ -29,7 +30,8 @@ class Layout:
     where the file's tensor is not the network's. `options` reads the options of `networks.build` off the shapes of the
     renamed tensors; it may raise KeyError, IndexError or ValueError where they are not such a network's. `spare` tells
     which renamed or unnamed tensors the product stores and the network has no use for (by the file's name). `input` is
-    how the product feeds pictures; `field_offset` is by how many pixels its fields lie beside its heatmaps.
+    how the product feeds pictures; `field_offset` is by how many pixels its fields lie beside its heatmaps; `decoding`
+    is how its program finds the joint of a heatmap, where each shows one person's.
 
     `head` tells which of the network's tensors (by its own names) the product does not have, because its weights are
     those of a classifier: they are a start for training, and no network that could run.
@@ -43,6 +45,7 @@ class Layout:
     spare: Callable[[str], bool] = lambda name: False
     head: Callable[[str], bool] = lambda name: False
     field_offset: float = 0.0
+    decoding: Decoding = "quarter"
     notes: str = ""
 
 

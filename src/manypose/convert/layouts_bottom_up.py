@@ -282,8 +282,11 @@ _mxnet = partial(
     field_offset=CELL_CENTRE,
 )
 _body25 = partial(Layout, network="body25", options=body25_options, input=BODY, field_offset=CELL_CENTRE)
-_face = partial(Layout, network="cpm_face", options=partial(cpm_options, hand=False), input=CROP)
-_hand = partial(Layout, network="cpm_hand", options=partial(cpm_options, hand=True), input=CROP)
+# OpenPose takes the maximum of a map that it enlarges eight times; DARK finds the same place without that, to half a
+# pixel of the input, and the highest cell alone is 3 pixels away.
+_crop = partial(Layout, input=CROP, decoding="dark")
+_face = partial(_crop, network="cpm_face", options=partial(cpm_options, hand=False))
+_hand = partial(_crop, network="cpm_hand", options=partial(cpm_options, hand=True))
 
 LAYOUTS: tuple[Layout, ...] = (
     _vgg_paf(

@@ -11,7 +11,7 @@ from typing import Any
 
 from manypose.convert.layout import Layout, Shapes
 from manypose.convert.layouts_top_down import RGB, check_resnet, hrnet_options, same_name
-from manypose.networks import hrnet, pose_resnet
+from manypose.networks import hrnet, pose_resnet, resnet_paf
 
 # Number of the module in torchvision's `features` -> layer of OpenPose's network, which keeps VGG-19 up to conv4_2.
 VGG19_LAYERS = {
@@ -94,6 +94,19 @@ LAYOUTS: tuple[Layout, ...] = (
             notes=_NOTES,
         )
         for network in pose_resnet.ENTRIES
+    ),
+    *(  # the same trunk: chosen by name alone, since the tensors cannot tell
+        Layout(
+            name="torchvision ResNet (ImageNet)",
+            network=network,
+            rename=same_name,
+            options=partial(_resnet_options, network=network.replace("resnet_paf", "pose_resnet")),
+            input=RGB,
+            spare=lambda name: name in ("fc.weight", "fc.bias"),
+            head=lambda name: name.startswith(("deconv_layers.", "final_layer.")),
+            notes=_NOTES,
+        )
+        for network in resnet_paf.ENTRIES
     ),
     Layout(
         name="torchvision VGG-19 (ImageNet)",

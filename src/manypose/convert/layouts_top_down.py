@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from manypose.convert.layout import Layout, Shapes
-from manypose.metadata import InputSettings
+from manypose.metadata import Decoding, InputSettings
 from manypose.networks import hrnet, lpn, pose_resnet
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -121,7 +121,10 @@ def mmpose_name(name: str) -> str | None:
     return None
 
 
-_MMPOSE_NOTES = "All recipes of mmpose feed RGB. Those called UDP or DARK have maps of another meaning."
+_MMPOSE_NOTES = (
+    "All recipes of mmpose feed RGB. Those called UDP or DARK have maps of another meaning: give --decoding udp-dark "
+    "or dark for them."
+)
 _LPN_NOTES = (
     "humanpose feeds RGB; LPN's own program feeds BGR to lpn_50, lpn_101 and lpn_152 for COCO, in the same names."
 )
@@ -138,6 +141,7 @@ def _family(
     settings: InputSettings,
     notes: str,
     rename: Callable[[str], str | None] = same_name,
+    decoding: Decoding = "quarter",
 ) -> list[Layout]:
     return [
         Layout(
@@ -146,6 +150,7 @@ def _family(
             rename=rename,
             options=partial(options, network=network),
             input=settings,
+            decoding=decoding,
             notes=notes,
         )
         for network in entries
@@ -154,7 +159,8 @@ def _family(
 
 LAYOUTS: tuple[Layout, ...] = (
     *_family(hrnet.ENTRIES, hrnet_options, "HRNet and humanpose", RGB, ""),
-    *_family(lpn.ENTRIES, lpn_options, "LPN and humanpose", RGB, _LPN_NOTES),
+    # All recipes of LPN have TEST.SOFT_ARGMAX and TEST.POST_PROCESS, those of the others the latter alone.
+    *_family(lpn.ENTRIES, lpn_options, "LPN and humanpose", RGB, _LPN_NOTES, decoding="soft-argmax+quarter"),
     *_family(pose_resnet.ENTRIES, pose_resnet_options, "Simple Baselines and HRNet", BGR, _RESNET_NOTES),
     *_family(hrnet.ENTRIES, hrnet_options, "mmpose", RGB, _MMPOSE_NOTES, mmpose_name),
     *_family(pose_resnet.ENTRIES, pose_resnet_options, "mmpose", RGB, _MMPOSE_NOTES, mmpose_name),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manypose.convert.binary import Cursor, as_float32, bfloat16, collect, count_values, decode_name, load_bytes, naming
+from manypose.convert.binary import Budget, Cursor, as_float32, bfloat16, collect, decode_name, load_bytes, naming
 from manypose.errors import ModelError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ DENSE, ROW_SPARSE, CSR = 0, 1, 2
 AUXILIARY = {DENSE: 0, ROW_SPARSE: 1, CSR: 2}  # arrays of indices beside the values
 DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "u1", 4: "<i4", 5: "i1", 6: "<i8", 7: "?", 8: "<i2"}
 BFLOAT16 = 12
-LARGEST_DENSE = 1 << 26  # bytes that a sparse array may have when it is written out
 
 LEAVES = {
     "weight": "weight",
@@ -58,7 +57,8 @@ def parse(data: bytes) -> Tensors:
     if cursor.number("Q") != MAGIC:
         raise ModelError("not a .params file of MXNet: it does not begin with 0x112")
     cursor.number("Q")
-    arrays = [_record(cursor) for _ in range(_count(cursor, smallest=4))]
+    budget = Budget(len(data))
+    arrays = [_record(cursor, budget) for _ in range(_count(cursor, smallest=4))]
     names = [decode_name(cursor.take(cursor.number("Q"))) for _ in range(_count(cursor, smallest=8))]
     if names and len(names) != len(arrays):
         raise ModelError(f"damaged: it has {len(arrays)} arrays and {len(names)} names")
@@ -85,7 +85,7 @@ def _count(cursor: Cursor, *, smallest: int) -> int:
     return count
 
 
-def _record(cursor: Cursor) -> NDArray[Any] | None:
+def _record(cursor: Cursor, budget: Budget) -> NDArray[Any] | None:
     version = cursor.number("I")
     if version not in (V1, V2, V3):  # the number of axes itself
         shape = tuple(cursor.array("<u4", (version,)).tolist())
@@ -95,7 +95,7 @@ def _record(cursor: Cursor) -> NDArray[Any] | None:
         return _dense(cursor, shape) if shape else None
     storage = cursor.number("i")
     if storage in (ROW_SPARSE, CSR) and version == V2:
-        return _sparse(cursor, storage)
+        return _sparse(cursor, storage, budget)
     known = _shape(cursor)
     if known is None or (known == () and version == V2):
         return None
@@ -126,7 +126,7 @@ def _values(cursor: Cursor, code: int, shape: tuple[int, ...]) -> NDArray[Any]:
     return cursor.array(DTYPES[code], shape)
 
 
-def _sparse(cursor: Cursor, storage: int) -> NDArray[Any] | None:
+def _sparse(cursor: Cursor, storage: int, budget: Budget) -> NDArray[Any] | None:
     stored, shape = _shape(cursor), _shape(cursor)
     if not shape or stored is None:
         return None
@@ -135,7 +135,8 @@ def _sparse(cursor: Cursor, storage: int) -> NDArray[Any] | None:
     auxiliary = [(cursor.number("i"), _shape(cursor) or ()) for _ in range(AUXILIARY[storage])]
     values = _values(cursor, code, stored)
     indices = [_values(cursor, kind, size) for kind, size in auxiliary]
-    if count_values(shape) * values.itemsize > LARGEST_DENSE or any(index.dtype.kind != "i" for index in indices):
+    budget.spend_on(shape, values.itemsize)  # the only arrays that take more memory than they have bytes in the file
+    if any(index.dtype.kind != "i" for index in indices):
         raise ModelError(f"damaged: it states a sparse array of shape {shape}")
     places = _places_of_rows(indices[0]) if storage == ROW_SPARSE else _places_of_cells(*indices, rows=shape[0])
     inside = all(((place >= 0) & (place < size)).all() for place, size in zip(places, shape, strict=False))
@@ -152,7 +153,8 @@ def _places_of_rows(rows: NDArray[Any]) -> tuple[NDArray[Any], ...]:
 
 
 def _places_of_cells(starts: NDArray[Any], columns: NDArray[Any], *, rows: int) -> tuple[NDArray[Any], ...]:
-    lengths = np.diff(starts.reshape(-1))
-    if len(lengths) != rows or (lengths < 0).any() or starts.flat[0] != 0 or starts.flat[-1] != columns.size:
+    starts = starts.reshape(-1)
+    is_ordered = len(starts) == rows + 1 and starts[0] == 0 and starts[-1] == columns.size
+    if not is_ordered or (starts[1:] < starts[:-1]).any():
         raise ModelError("damaged: the rows of a sparse array do not follow one another")
-    return np.repeat(np.arange(rows), lengths), columns.reshape(-1)
+    return np.repeat(np.arange(rows), np.diff(starts)), columns.reshape(-1)

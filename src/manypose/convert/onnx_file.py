@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manypose.convert.binary import as_float32, collect, count_values, decode_name, load_bytes, naming
+from manypose.convert.binary import (
+    Budget,
+    as_float32,
+    collect,
+    count_values,
+    decode_name,
+    load_bytes,
+    naming,
+)
 from manypose.convert.pytorch import without_prefix
 from manypose.errors import ModelError, require
 
@@ -23,8 +31,9 @@ BROKEN = (ValueError, TypeError, LookupError, OSError, ArithmeticError, Attribut
 def read(path: Path) -> Tensors:
     """Every initializer of the graph and every constant node's tensor, as stored.
 
-    Data outside of the file are read where they lie in the model's folder; anywhere else they are refused. Raises
-    `ModelError` when the file is no ONNX model or is damaged.
+    Equal tensors that are stored once come as one array by several names. Data outside of the file are read where they
+    lie in the model's folder; anywhere else they are refused. Raises `ModelError` when the file is no ONNX model, is
+    damaged, or states far more than it holds.
     """
     onnx = require("onnx", extra="train")
     message = require("google.protobuf.message", extra="train")
@@ -34,7 +43,7 @@ def read(path: Path) -> Tensors:
             graph = onnx.load_model_from_string(content).graph
         except (message.DecodeError, ValueError) as error:
             raise ModelError(f"not an ONNX file, or damaged: {error}") from None
-        tensors = collect(_arrays(graph, path.parent, onnx))
+        tensors = collect(_arrays(graph, path.parent, Budget(len(content)), onnx))
         if not tensors:
             raise ModelError("not an ONNX file, or one without weights")
         return tensors
@@ -49,27 +58,34 @@ def to_torch(tensors: Tensors) -> Tensors:
     return without_prefix(kept)
 
 
-def _arrays(graph: Any, folder: Path, onnx: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+def _arrays(graph: Any, folder: Path, budget: Budget, onnx: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     stored = {}
     for tensor in graph.initializer:
-        stored[tensor.name] = _array(tensor, folder, onnx)
+        stored[tensor.name] = _array(tensor, folder, budget, onnx)
         yield _text(tensor.name), stored[tensor.name]
     for node in graph.node:
         # PyTorch's exporter stores equal tensors once, and gives the others their names by such nodes.
         if node.op_type == "Identity" and node.output and node.input and node.input[0] in stored:
-            yield _text(node.output[0]), stored[node.input[0]]
+            same = stored[node.input[0]]
+            budget.spend_on(same.shape, same.itemsize)  # each gets a copy as float32
+            yield _text(node.output[0]), same
         if node.op_type == "Constant":
             for attribute in node.attribute:
                 if attribute.name == "value" and node.output:
-                    yield _text(node.output[0]), _array(attribute.t, folder, onnx)
+                    yield _text(node.output[0]), _array(attribute.t, folder, budget, onnx)
 
 
-def _array(tensor: Any, folder: Path, onnx: Any) -> NDArray[Any]:
+def _array(tensor: Any, folder: Path, budget: Budget, onnx: Any) -> NDArray[Any]:
     with naming(f"tensor {_text(tensor.name)}"):
         count = count_values(tensor.dims)
         try:
-            if onnx.external_data_helper.uses_external_data(tensor):
-                tensor.raw_data = _external(tensor, folder, count * _width(tensor, onnx))
+            width = _width(tensor, onnx)
+            if is_external := onnx.external_data_helper.uses_external_data(tensor):
+                file, offset = _place(tensor, folder, count * width)
+                budget.widen(file)
+            budget.spend_on(tensor.dims, width)
+            if is_external:
+                tensor.raw_data = _bytes_of(file, offset, count * width)
                 tensor.data_location = onnx.TensorProto.DEFAULT
             array = np.asarray(onnx.numpy_helper.to_array(tensor))
             return array if array.dtype.kind in "biuf" else array.astype(np.float32)
@@ -86,8 +102,8 @@ def _width(tensor: Any, onnx: Any) -> int:
     return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
-def _external(tensor: Any, folder: Path, length: int) -> bytes:
-    """The bytes of a tensor in a file beside the model."""
+def _place(tensor: Any, folder: Path, length: int) -> tuple[Path, int]:
+    """The file beside the model that holds a tensor, and where in it."""
     entries = {_text(entry.key): _text(entry.value) for entry in tensor.external_data}
     file = (folder / entries.get("location", "")).resolve()
     if not file.is_relative_to(folder.resolve()):
@@ -97,6 +113,10 @@ def _external(tensor: Any, folder: Path, length: int) -> bytes:
         raise ModelError(f"its values are in {file.name!r}, which is missing; put it beside the model")
     if offset < 0 or offset + length > file.stat().st_size:
         raise ModelError(f"its values are in {file.name!r}, which is too short; fetch it again")
+    return file, offset
+
+
+def _bytes_of(file: Path, offset: int, length: int) -> bytes:
     with open(file, "rb") as opened:
         opened.seek(offset)
         return opened.read(length)

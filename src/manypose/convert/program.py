@@ -14,8 +14,8 @@ from manypose import __version__, networks
 from manypose.convert.checkpoint import Checkpoint, Header, is_checkpoint, load_checkpoint, save_checkpoint
 from manypose.convert.export import export_onnx, read_metadata, read_weights
 from manypose.convert.layout import Fit, Layout, recognise
-from manypose.convert.layouts_bottom_up import LAYOUTS as BOTTOM_UP_LAYOUTS
 from manypose.convert.layouts_bottom_up import CELL_CENTRE, STAGED, keep_stages
+from manypose.convert.layouts_bottom_up import LAYOUTS as BOTTOM_UP_LAYOUTS
 from manypose.convert.layouts_imagenet import LAYOUTS as IMAGENET_LAYOUTS
 from manypose.convert.layouts_top_down import LAYOUTS as TOP_DOWN_LAYOUTS
 from manypose.convert.weights import Format, WeightFile, read_weight_file
@@ -29,8 +29,8 @@ from manypose.metadata import (
     InputSettings,
     MapSettings,
     Metadata,
+    crop_sigma,
 )
-from manypose.metadata import crop_sigma as crop_sigma
 from manypose.skeleton import load_skeleton, read_skeleton, skeleton_names
 
 LAYOUTS: tuple[Layout, ...] = (*BOTTOM_UP_LAYOUTS, *TOP_DOWN_LAYOUTS, *IMAGENET_LAYOUTS)
@@ -265,6 +265,10 @@ def _adjusted(checkpoint: Checkpoint, wishes: Wishes, source: Path) -> Checkpoin
     settings["input"] |= {k: v for k, v in {"colours": wishes.colours, "size": wishes.size}.items() if v}
     if wishes.size and metadata.task == "top-down":
         settings["maps"]["sigma"] = crop_sigma(wishes.size)
+    if wishes.decoding:
+        if metadata.task == "bottom-up":
+            raise ModelError("a bottom-up network has a decoder of its own: leave the decoding out")
+        settings["maps"] |= decoding_settings(wishes.decoding)
     if wishes.skeleton:
         settings["skeleton"] = _skeleton(checkpoint.header.options, metadata.task, wishes)
     try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manypose.convert.binary import as_float32, check_file, collect, load_bytes, naming
+from manypose.convert.binary import Budget, as_float32, check_file, collect, load_bytes, naming
 from manypose.errors import ModelError, require
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 WRAPPERS = ("state_dict", "model_state_dict", "best_state_dict", "model_state", "model", "network", "net", "generator")
 PREFIXES = ("module.", "model.", "network.", "net.", "_orig_mod.")
 DEEPEST = 4  # dicts inside one another until the tensors
-SHARED = 8  # by how many times the tensors may exceed the file because several of them share values
 
 # Whatever torch.load raises where bits of a file are wrong.
 BROKEN = (
@@ -188,13 +187,11 @@ def _tensors_only_faults() -> Iterator[None]:
 
 
 def _check_sizes(state: Mapping[str, torch.Tensor], file_size: int) -> None:
-    """Damaged strides may spread few bytes over a tensor of any size."""
+    """Strides may spread few bytes over a tensor of any size, and many tensors may share the same ones."""
     import torch
 
-    total = 0
+    budget = Budget(file_size)
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
             raise ModelError(f"the tensor {name} is sparse, quantised, complex or without values; save it dense")
-        total += tensor.numel() * max(tensor.element_size(), 4)
-    if total > SHARED * file_size + (1 << 20):
-        raise ModelError(f"damaged: it states {total:,} bytes of tensors, the file has {file_size:,}")
+        budget.spend_on(tensor.shape, tensor.element_size())

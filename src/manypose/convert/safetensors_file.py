@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from manypose.convert.binary import as_float32, check_file, collect, naming
+from numpy.typing import NDArray
+
+from manypose.convert.binary import Budget, as_float32, check_file, collect, naming
 from manypose.convert.pytorch import as_numpy, without_prefix
 from manypose.errors import ModelError, require
 
 if TYPE_CHECKING:
+    import torch
+
     from manypose.convert.layout import Tensors
 
 
@@ -21,12 +25,17 @@ def read(path: Path) -> Tensors:
     safetensors = require("safetensors", extra="train")
     require("torch", extra="train")
     with naming(path):
-        check_file(path)
+        budget = Budget(check_file(path))
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                return collect((name, as_numpy(file.get_tensor(name))) for name in file.keys())  # noqa: SIM118
+                return collect((name, _array(file.get_tensor(name), budget)) for name in file.keys())  # noqa: SIM118
         except (safetensors.SafetensorError, OSError, ValueError, TypeError, RuntimeError, LookupError) as error:
             raise ModelError(f"not a safetensors file, or damaged: {error}; fetch it again") from None
+
+
+def _array(tensor: torch.Tensor, budget: Budget) -> NDArray[Any]:
+    budget.spend_on(tensor.shape, tensor.element_size())
+    return as_numpy(tensor)
 
 
 def to_torch(tensors: Tensors) -> Tensors:

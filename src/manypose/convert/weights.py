@@ -70,9 +70,12 @@ def read_weight_file(path: str | Path, *, format: Format | None = None) -> Weigh
         chosen = format or tell_format(path)
         if chosen not in MODULES:
             raise ModelError(f"no format is called {chosen!r}; there are {', '.join(MODULES)}")
-    stored: Tensors = MODULES[chosen].read(path)
-    with naming(path):
-        return WeightFile(path, chosen, stored, MODULES[chosen].to_torch(stored), sha256_of(path))
+    try:
+        stored: Tensors = MODULES[chosen].read(path)
+        with naming(path):
+            return WeightFile(path, chosen, stored, MODULES[chosen].to_torch(stored), sha256_of(path))
+    except MemoryError:  # the readers refuse what is out of proportion to the file; this machine may have still less
+        raise ModelError(f"{path}: its tensors take more memory than this machine has left; free some") from None
 
 
 def tell_format(path: Path) -> Format:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
 import numpy as np
 import yaml
 
@@ -16,7 +17,7 @@ from manypose.data.pictures import LabelledPicture, Segment
 from manypose.data.places import safe_name
 from manypose.data.records import AREA_OF_BOX, HALF_PIXEL
 from manypose.errors import DataError, OutputError
-from manypose.files import read_member, write_bytes
+from manypose.files import write_bytes
 from manypose.people import People
 from manypose.skeleton import Skeleton, load_skeleton
 
@@ -46,8 +47,8 @@ def write_dataset(
     """Write `pictures` with joints of `skeleton` into `folder` as one of `FORMATS`; the folder is made.
 
     coco: `<part>.json` and `images`; mpii-json: the same; yolo: `data.yaml`, `images/<part>` and `labels/<part>`.
-    Picture files are copied as they are, unless `with_pictures` is false. Raises `OutputError`, or `DataError` when a
-    picture cannot be had.
+    Picture files are copied as they are (bare pixels of packed sets become PNG), unless `with_pictures` is false.
+    Raises `OutputError`, or `DataError` when a picture cannot be had.
     """
     if to not in FORMATS:
         raise OutputError(f"no format is called {to!r}; there are {', '.join(FORMATS)}")
@@ -56,9 +57,14 @@ def write_dataset(
     try:
         base.mkdir(parents=True, exist_ok=True)
         if with_pictures:
-            for picture, name in zip(pictures, names, strict=True):
-                (base / name).parent.mkdir(parents=True, exist_ok=True)
-                write_bytes(base / name, read_member(picture.archive, picture.name), overwrite=overwrite)
+            for index, picture in enumerate(pictures):
+                content = picture.fetch(picture.archive, picture.name)
+                if isinstance(content, np.ndarray):  # of a packed set that holds plain pixels
+                    names[index] = str(PurePosixPath(names[index]).with_suffix(".png"))
+                    content = cv2.imencode(".png", content[..., ::-1])[1].tobytes()
+                file = base / names[index]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(file, content, overwrite=overwrite)
     except OSError as error:
         raise OutputError(f"{base}: cannot be written: {error.strerror or error}") from None
     return FORMATS[to](pictures, skeleton, folder, names, part, overwrite)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -20,6 +22,8 @@ from manypose.networks import (
 )
 from manypose.networks.entry import Entry
 from manypose.networks.maps import Maps
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
 __all__ = ["ENTRIES", "Entry", "Maps", "build"]
 
@@ -43,7 +47,26 @@ def build(name: str, **options: Any) -> nn.Module:
     """
     if name not in ENTRIES:
         raise ModelError(f"no network is called {name!r}; there are {', '.join(sorted(ENTRIES))}")
+    make = ENTRIES[name].make
+    _check_options(name, make, options)
     try:
-        return ENTRIES[name].make(**options)
+        return make(**options)
+    except (TypeError, RuntimeError) as error:  # PyTorch's, of numbers beyond all measure; the rest are traces of C++
+        raise ModelError(f"network {name!r}: {str(error).splitlines()[0]}") from None
+
+
+def _check_options(name: str, make: Callable[..., nn.Module], options: dict[str, Any]) -> None:
+    """Raise `ModelError` for an option that there is not, or whose value is not of the kind that it is written with."""
+    signature = inspect.signature(make, eval_str=True)
+    try:
+        signature.bind(**options)
     except TypeError as error:
-        raise ModelError(f"network {name!r}: {error}") from None
+        names = ", ".join(signature.parameters)
+        raise ModelError(f"network {name!r}: {error}; its options are {names}") from None
+    for option, value in options.items():
+        kind = signature.parameters[option].annotation
+        kind = kind if kind in _KINDS else str  # the others are words to choose from, which the network itself knows
+        # A bool is an int to Python, and an int does for a float.
+        fits = isinstance(value, int | float if kind is float else kind)
+        if not fits or (isinstance(value, bool) and kind is not bool):
+            raise ModelError(f"network {name!r}: option {option} is {value!r}, expected {_KINDS[kind]}")

@@ -6,6 +6,7 @@ the names of the layers that it comes from.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from manypose.errors import ModelError
 from manypose.networks import ENTRIES, Maps, build
 from manypose.networks.count import count_multiply_adds, count_parameters, multiply_adds_of
 
@@ -118,22 +120,35 @@ class Description:
 def describe_network(name: str, *, size: tuple[int, int] | None = None, **options: Any) -> Description:
     """What the network of that name is made of; `size` (width, height) is that of its entry unless given.
 
-    Raises `ModelError` when there is no such network, or it does not take the options.
+    Raises `ModelError` when there is no such network, or it does not take the options or pictures of that size.
     """
     with torch.device("meta"):
         network = build(name, **options)
-    return _describe(network, size or ENTRIES[name].size, name, 3)
+    size = size or ENTRIES[name].size
+    with _fitting(name, size):
+        return _describe(network, size, name, 3)
 
 
 def count_network(name: str, *, size: tuple[int, int] | None = None, **options: Any) -> tuple[int, int]:
     """Parameters, and multiply-adds for one picture of `size`, of the network of that name; see `networks.count`.
 
-    Raises `ModelError` when there is no such network, or it does not take the options.
+    Raises `ModelError` when there is no such network, or it does not take the options or pictures of that size.
     """
     with torch.device("meta"):
         network = build(name, **options)
     _skip_norms(network)
-    return count_parameters(network), count_multiply_adds(network, size or ENTRIES[name].size)
+    size = size or ENTRIES[name].size
+    with _fitting(name, size):
+        return count_parameters(network), count_multiply_adds(network, size)
+
+
+@contextlib.contextmanager
+def _fitting(name: str, size: tuple[int, int]) -> Iterator[None]:
+    """Say so where maps do not fit each other: on "meta", where nothing is computed, only shapes can be at fault."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ModelError(f"{name} takes no input of {size[0]}x{size[1]}; give multiples of 32") from error
 
 
 def describe_module(network: nn.Module, size: tuple[int, int], *, name: str, channels: int = 3) -> Description:

@@ -15,8 +15,9 @@ from manypose import __version__
 from manypose.codecs.grouping import DecoderSettings
 from manypose.convert.checkpoint import load_checkpoint
 from manypose.convert.export import export_onnx
-from manypose.convert.program import crop_sigma, model_metadata
+from manypose.convert.program import model_metadata
 from manypose.errors import ModelError, OutputError, describe_faults
+from manypose.metadata import crop_sigma
 from manypose.model import FieldSettings, InputSettings, Metadata
 from manypose.training.module import BottomUpTraining, load_network
 from manypose.training.recipe import Recipe, read_recipe

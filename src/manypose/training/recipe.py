@@ -33,7 +33,7 @@ class Recipe(BaseModel):
     network: str = "ladder_paf"
     width: float = Field(1.0, gt=0, le=4)
     skeleton: str = "openpose18"
-    stride: Literal[8] = 8  # of all our networks
+    stride: Literal[4, 8] = 8  # 4 for the networks resnet_paf_*
     sigma: float = Field(7.0, gt=0)
     limb_width: float = Field(8.0, gt=0)
 

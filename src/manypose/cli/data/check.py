@@ -56,7 +56,7 @@ def run(arguments: Namespace) -> int:
     """Run the command; 1 when there are errors."""
     from manypose.data.check import check_dataset, write_report
 
-    with progress_bar("pictures", hidden=arguments.json) as progress, _readers_silent():
+    with progress_bar("pictures", hidden=arguments.json) as progress, readers_silent():
         checked = check_dataset(
             arguments.datasets,
             images=arguments.images,
@@ -85,7 +85,7 @@ def run(arguments: Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _readers_silent() -> Iterator[None]:
+def readers_silent() -> Iterator[None]:
     """Keep the readers from logging what is a finding anyhow."""
     logger = logging.getLogger("manypose.data.faults")
     before, logger.disabled = logger.disabled, True

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manypose.cli.arguments import add_command, positive, whole_number
+from manypose.cli.data.check import readers_silent
 from manypose.cli.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -65,15 +66,16 @@ def run(arguments: Namespace) -> int:
         else dataset_skeleton(source, kind=arguments.kind, part=part)
     )
     faults: list[Fault] = []
-    pictures = read_dataset(
-        source,
-        skeleton,
-        kind=arguments.kind,
-        part=part,
-        images=arguments.images,
-        on_fault="skip" if arguments.skip else "stop",
-        faults=faults,
-    )
+    with readers_silent():  # the faults are told below
+        pictures = read_dataset(
+            source,
+            skeleton,
+            kind=arguments.kind,
+            part=part,
+            images=arguments.images,
+            on_fault="skip" if arguments.skip else "stop",
+            faults=faults,
+        )
     parts = {part or "train": pictures}
     if arguments.val_size:
         train, val = split(pictures, arguments.val_size, arguments.seed)

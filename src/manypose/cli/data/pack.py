@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manypose.cli.arguments import add_command, whole_number
+from manypose.cli.data.check import readers_silent
 from manypose.cli.terminal import complain, counted, progress_bar, say
 
 if TYPE_CHECKING:
@@ -60,14 +61,15 @@ def run(arguments: Namespace) -> int:
     skeleton = load_skeleton(named) if named else dataset_skeleton(arguments.source, **source)
     faults: list[Fault | DataError] = []
     unread: list[Fault] = []
-    pictures = read_dataset(
-        arguments.source,
-        skeleton,
-        images=arguments.images,
-        on_fault="skip" if arguments.skip_broken else "stop",
-        faults=unread,
-        **source,
-    )
+    with readers_silent():  # the faults are told below
+        pictures = read_dataset(
+            arguments.source,
+            skeleton,
+            images=arguments.images,
+            on_fault="skip" if arguments.skip_broken else "stop",
+            faults=unread,
+            **source,
+        )
     faults += unread
     with progress_bar("pictures", total=len(pictures)) as progress:
         files = pack(

@@ -158,7 +158,8 @@ def _read_other(
 
 
 def _places_of(read: Sequence[LabelledPicture]) -> Places:
-    return Places(tuple(picture.archive for picture in read), tuple(picture.name for picture in read))
+    archives, names, fetches = zip(*((p.archive, p.name, p.fetch) for p in read), strict=True) if read else ((), (), ())
+    return Places(archives, names, fetches)
 
 
 def _check(

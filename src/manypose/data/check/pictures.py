@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from manypose.data.check.findings import Finding
 from manypose.data.check.hashes import alike_pairs, perceptual_hash
 from manypose.data.check.labels import Labels
+from manypose.data.pictures import Fetch
 from manypose.data.places import PicturePlaces, safe_name
 from manypose.errors import DataError, ImageError
 from manypose.files import read_member
@@ -25,10 +27,14 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Places:
-    """Where the pictures of a file lie: `archives` and the names in them, by place in the list of pictures."""
+    """Where the pictures of a file lie: `archives` and the names in them, by place in the list of pictures.
+
+    `fetches` are how they are had; left out: from folders and zip files.
+    """
 
     archives: tuple[Path, ...]
     names: tuple[str, ...]
+    fetches: tuple[Fetch, ...] = ()
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """A picture, RGB; raises `DataError` or `ImageError`."""
@@ -38,7 +44,11 @@ class Places:
         """A picture's file; raises `DataError`."""
         if not self.names[index]:
             raise DataError(f"{self.archives[index]}: the picture has no name")
-        return read_member(self.archives[index], self.names[index])
+        fetch = self.fetches[index] if self.fetches else read_member
+        content = fetch(self.archives[index], self.names[index])
+        if isinstance(content, np.ndarray):  # a packed set that holds plain pixels
+            return cv2.imencode(".png", content[..., ::-1])[1].tobytes()
+        return content
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from manypose.model import FieldSettings, InputSettings, Metadata, load_model
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 pytest.importorskip("onnx", reason="needs the extra [train]")
 
-from manypose.convert.export import export_onnx, read_weights, rewrite_metadata  # noqa: E402
+from manypose.convert.export import export_onnx, read_weights, rewrite_metadata, store_small  # noqa: E402
 from manypose.networks import build  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -126,3 +126,18 @@ def test_a_stride_that_is_not_the_networks_is_refused(tmp_path: Path) -> None:
         ModelError, match=r"m\.onnx: the network does not turn an input of 64x64 into maps at stride 4; "
     ):
         export_onnx(random_network("mobilenet_paf"), metadata(maps=FieldSettings(stride=4)), tmp_path / "m.onnx")
+
+
+def test_weights_stored_small_compute_the_same_at_half_the_size(exported: Any, tmp_path: Path) -> None:
+    network, whole = exported["mobilenet_paf"]
+    small = tmp_path / "small.onnx"
+    small.write_bytes(whole.read_bytes())
+    store_small(small)
+    assert small.stat().st_size < 0.6 * whole.stat().st_size
+    picture = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 3, 64, 96)).astype(np.float32)
+    before, after = load_model(whole).run(picture), load_model(small).run(picture)
+    for meaning, maps in before.items():
+        np.testing.assert_allclose(after[meaning], maps, atol=2e-3 * np.abs(maps).max())
+    assert load_model(small).metadata == load_model(whole).metadata
+    for name, tensor in read_weights(small).items():
+        torch.testing.assert_close(tensor, network.state_dict()[name], atol=1e-6, rtol=1e-3)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -53,6 +56,26 @@ def recipe(tmp_path: Path) -> Path:
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump({"root": str(tmp_path), "data": [{"file": "set.json"}], "size": 96, "seed": 5}))
     return file
+
+
+@pytest.mark.parametrize("mode", ["classic", "compact"])
+def test_a_signal_to_the_whole_group_ends_server_and_workers(recipe: Path, mode: str) -> None:
+    """As a terminal, `timeout` or a service manager sends it; nobody takes what the workers have made by then."""
+    words = [str(recipe), "--bind", free_address(), "--mode", mode, "--workers", "1"]
+    server = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *words], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert server.stdout is not None
+        assert "tcp://" in server.stdout.readline()
+        time.sleep(1)
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate(timeout=30)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(server.pid, 0)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 def test_a_recipe_is_served_until_sigterm(recipe: Path) -> None:

@@ -24,7 +24,7 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
         summary="Pack a data set into an HDF5 file or into tar files.",
         usage="SOURCE -o FILE [options]",
         group="data ",
-        details="Training reads packed sets as it reads folders, with the same samples. FILE is name.h5, in the layout "
+        details="A packed set gives the same samples as its folder. FILE is name.h5, in the layout "
         "of the\nKeras re-implementation, whose programs can train from it (plain pixels: large and fast); or "
         "name.tar, or\nname-{000..}.tar for several, which the package webdataset reads too (the pictures' own files).",
         examples=(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -232,6 +233,10 @@ def _set_up_worker(_: int) -> None:
     torch.set_num_threads(1)
     # Torch's own watch over the parent fails when samples lie in the pipe: the worker would wait for ever to send them.
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # A fork has the server's handlers, which would only note that it shall stop. Success, or torch would raise an error
+    # in the server at any place.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _end_with_parent() -> None:

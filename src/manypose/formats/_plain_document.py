@@ -29,6 +29,7 @@ Joint = tuple[Pixel, Pixel, Unit] | None
 State = Annotated[int, Field(ge=0, le=3)]
 Names = Annotated[list[Name], FailFast(), Field(max_length=1000)]
 Pair = tuple[Name, Name]
+MeasuredPair = tuple[Name, Name, Annotated[float, Field(gt=0, le=1e6)]]  # with the limb's usual length
 
 
 class Strict(BaseModel):
@@ -53,7 +54,7 @@ class SkeletonDefinition(Strict):
     source: Annotated[str, Field(max_length=2000)] = ""
     joints: Annotated[list[Name], FailFast(), Field(min_length=1, max_length=1000)]
     limbs: Annotated[list[tuple[Name, Name, Name]], FailFast(), Field(max_length=10_000)] = []
-    fields: Annotated[list[Pair], FailFast(), Field(max_length=10_000)] = []
+    fields: Annotated[list[Pair | MeasuredPair], FailFast(), Field(max_length=10_000)] = []
     pairs: Annotated[list[Pair], FailFast(), Field(max_length=1000)] = []
     sigmas: Annotated[list[float], Field(max_length=1000)] | None = None
     derived: Annotated[dict[Name, Names], Field(max_length=1000)] = {}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from manypose.errors import OutputError
-from manypose.files import write_bytes
+from manypose.errors import DataError, OutputError
+from manypose.files import read_member, write_bytes
 
 
 def test_bytes_arrive_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -67,3 +68,22 @@ def test_what_the_disk_refuses_leaves_nothing_behind(tmp_path: Path, monkeypatch
     with pytest.raises(OutputError, match="a: cannot be written: No space left on device"):
         write_bytes(tmp_path / "a", b"ours", overwrite=True)
     assert os.listdir(tmp_path) == []
+
+
+def write_zip(file: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(file, "w") as made:
+        for name, data in members.items():
+            made.writestr(name, data)
+    return file
+
+
+def test_a_zip_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    file = write_zip(tmp_path / "a.zip", one=b"first")
+    assert read_member(file, "one") == b"first"
+    write_zip(file, one=b"second, longer", two=b"2")
+    assert read_member(file, "one") == b"second, longer"
+    write_zip(tmp_path / "b.zip", one=b"replace", two=b"2").replace(file)
+    assert read_member(file, "one") == b"replace"
+    file.unlink()
+    with pytest.raises(DataError, match=r"a\.zip: cannot read one: No such file or directory"):
+        read_member(file, "one")

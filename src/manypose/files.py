@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import secrets
@@ -60,6 +59,14 @@ def _rename(temporary: Path, path: Path, *, overwrite: bool) -> None:
         os.replace(temporary, path)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where it is not there; raises `OutputError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from None
+
+
 def read_member(place: Path, name: str) -> bytes:
     """A file of a folder or of a zip file; raises `DataError` when it cannot be had."""
     try:
@@ -70,13 +77,21 @@ def read_member(place: Path, name: str) -> bytes:
         raise DataError(f"{place}: cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
 
 
-@functools.cache
+_zips: dict[Path, tuple[tuple[int, int, int], zipfile.ZipFile]] = {}
+
+
 def _open_zip(place: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(place)
+    """The zip file, kept open until another one is in its place."""
+    status = place.stat()
+    stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+    known = _zips.get(place)
+    if known is None or known[0] != stamp:
+        known = _zips[place] = (stamp, zipfile.ZipFile(place))
+    return known[1]
 
 
 if hasattr(os, "register_at_fork"):  # processes that share a handle would share its place in the file
-    os.register_at_fork(after_in_child=_open_zip.cache_clear)
+    os.register_at_fork(after_in_child=_zips.clear)
 
 
 def picture_place(file: Path, image: Mapping[str, Any]) -> Path:

@@ -16,7 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from tiny_coco import person, write_set
 
 from manypose.cli.data import preview
+from manypose.data.datasets import read_dataset
+from manypose.data.packing.program import pack
 from manypose.errors import DataError, OutputError
+from manypose.skeleton import load_skeleton
 
 
 def run(*arguments: object) -> int:
@@ -32,7 +35,7 @@ def people_file(tmp_path: Path) -> Path:
 
 def test_a_recipe(tmp_path: Path, people_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps({"data": [{"file": people_file.name}], "size": 64}))
+    recipe.write_text(json.dumps({"data": [{"file": people_file.name}], "size": 64, "max_steps": 1}))
     out = tmp_path / "sheet.png"
     assert run(recipe, f"root={people_file.parent}", "-o", out, "--count", 2) == 0
     assert f"{out}: 2 samples of {recipe}" in capsys.readouterr().out
@@ -47,6 +50,25 @@ def test_a_recipe(tmp_path: Path, people_file: Path, capsys: pytest.CaptureFixtu
 def test_a_data_set(tmp_path: Path, people_file: Path) -> None:
     assert run(people_file, "-o", tmp_path / "sheet.jpg", "--count", 1, "--skeleton", "coco17") == 0
     assert cv2.imread(str(tmp_path / "sheet.jpg")).std() > 5
+
+
+def test_sets_with_faults_and_packed_sets(
+    tmp_path: Path, people_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(people_file.read_text())
+    content["annotations"][0]["bbox"][2] = 0
+    people_file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"annotation 0 of image 1: bbox .* has no size; .* with --skip$"):
+        run(people_file, "-o", tmp_path / "sheet.png", "--count", 1)
+    assert run(people_file, "-o", tmp_path / "sheet.png", "--count", 1, "--skip") == 0
+    assert "left out: " in capsys.readouterr().err
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps({"data": [{"file": people_file.name}], "size": 64, "max_steps": 1}))
+    assert run(recipe, f"root={people_file.parent}", "-o", tmp_path / "b.png", "--count", 1, "--skip") == 0
+    packed = tmp_path / "set-{0..}.tar"
+    pack(read_dataset(people_file, on_fault="skip"), packed, load_skeleton("coco17"))
+    assert run(packed, "-o", tmp_path / "c.png", "--count", 1) == 0
+    assert cv2.imread(str(tmp_path / "c.png")).std() > 5
 
 
 def test_wrong_use(tmp_path: Path, people_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,18 +67,21 @@ def test_a_set_is_packed_into_shards(dataset: Path, tmp_path: Path, capsys: pyte
 
 
 def test_a_set_is_packed_into_hdf5(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("pack", dataset, "-o", tmp_path / "a.h5", "--longest", "40", "--skeleton", "openpose18") == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'a.h5'}: 3 pictures, 0.0 MB\n"
+    file = tmp_path / "new" / "a.h5"
+    assert run("pack", dataset, "-o", file, "--longest", "40", "--skeleton", "openpose18") == 0
+    assert capsys.readouterr().out == f"{file}: 3 pictures, 0.0 MB\n"
     openpose = load_skeleton("openpose18")
-    assert packed_skeleton(tmp_path / "a.h5") is openpose
-    assert [picture.size for picture in read_packed(tmp_path / "a.h5", openpose)] == [(40, 30)] * 3
+    assert packed_skeleton(file) is openpose
+    assert [picture.size for picture in read_packed(file, openpose)] == [(40, 30)] * 3
+    with pytest.raises(OutputError, match=r"a\.h5: cannot be made"):
+        run("pack", dataset, "-o", file / "b.h5")
 
 
 def test_broken_pictures_stop_it_or_are_told(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (dataset.parent / "images" / "2.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"2\.png"):
         run("pack", dataset, "-o", tmp_path / "a.tar")
-    assert run("pack", dataset, "-o", tmp_path / "a.tar", "--skip-broken") == 1
+    assert run("pack", dataset, "-o", tmp_path / "a.tar", "--skip") == 0
     said = capsys.readouterr()
     assert said.out.startswith(f"{tmp_path / 'a.tar'}: 2 pictures")
     assert said.err.startswith("manypose: left out: ")
@@ -101,6 +104,25 @@ def test_masks_by_the_rule_of_a_product(dataset: Path, tmp_path: Path) -> None:
     assert run("masks", dataset, "-o", tmp_path / "masks", "--rule", "daniil") == 0
     missing = cv2.imread(str(tmp_path / "masks" / "mask_miss" / "1.png"), cv2.IMREAD_UNCHANGED)
     assert (missing == 255).all()  # it trains people without labels as background
+
+
+def test_masks_of_a_set_with_faults(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(dataset.read_text())
+    content["annotations"][1]["bbox"] = [10, 5, 0, 50]
+    crowd = {"id": 20, "image_id": 3, "category_id": 1, "iscrowd": 1, "bbox": [0, 0, 9, 9]}
+    crowd["segmentation"] = {"size": [7, 7], "counts": [0, 49]}
+    content["annotations"].append(crowd)
+    dataset.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"annotation 2 .*: bbox .* has no size; mend it .*with --skip$"):
+        run("masks", dataset, "-o", tmp_path / "masks")
+    assert run("masks", dataset, "-o", tmp_path / "masks", "--vis", "--skip") == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0].endswith("mask_miss and mask_all of 2 pictures")
+    first, second = said.err.splitlines()
+    assert "left out: " in first
+    assert "annotation 2 of image 2: bbox [10.0, 5.0, 0.0, 50.0] has no size" in first
+    assert "3.png: the area of a person cannot be drawn: an RLE of 7 x 7 pixels" in second
+    assert not (tmp_path / "masks" / "mask_all" / "3.png").exists()
 
 
 def test_masks_that_were_written_are_found_by_the_readers(dataset: Path, tmp_path: Path) -> None:

@@ -239,3 +239,43 @@ def test_fields_beside_the_heatmaps_are_drawn_and_read_there() -> None:
     expected = CODEC.decode(plain_heatmaps, plain_fields)
     np.testing.assert_allclose(people.keypoints, expected.keypoints, atol=1e-4)
     np.testing.assert_allclose(people.person_scores, expected.person_scores, atol=1e-3)
+
+
+def draw_each_cell(cells: NDArray[np.float32], grid: tuple[int, int], codec: FieldsCodec) -> list[NDArray[np.float32]]:
+    """The rule of the targets applied to every cell of every map, person by person, in single precision."""
+    width, height = grid
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    heatmaps = np.zeros((len(OPENPOSE), height, width), np.float32)
+    for joint in range(len(OPENPOSE)):
+        for place in cells[~np.isnan(cells[:, joint, 0]), joint]:
+            exponents = ((y - place[1]) ** 2 + (x - place[0]) ** 2) / np.float32(2 * (codec.sigma / codec.stride) ** 2)
+            drawn = np.where(exponents > CUT_OFF, np.float32(0), np.exp(-exponents))
+            heatmaps[joint] = np.maximum(heatmaps[joint], drawn)
+    fields, reach = [], codec.limb_width / codec.stride
+    for first, second in OPENPOSE.fields:
+        total, count = np.zeros((2, height, width), np.float32), np.zeros((height, width), np.float32)
+        for person in cells:
+            along = person[second] - person[first]
+            length = np.hypot(*along)
+            if length > 1e-3:  # False for NaN too
+                unit = along / length
+                right, down = x - person[first, 0], y - person[first, 1]
+                forward, sideways = right * unit[0] + down * unit[1], right * unit[1] - down * unit[0]
+                inside = (np.abs(sideways) <= reach) & (forward >= -0.5) & (forward <= length + np.float32(0.5))
+                total += unit[:, None, None] * inside
+                count += inside
+        fields.append(total / np.maximum(count, 1))
+    return [heatmaps, np.concatenate(fields)]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 5), st.sampled_from([8.0, 2.0, 20.0]), st.booleans())
+def test_only_touched_cells_are_drawn_but_all_are_right(seed: int, people: int, width: float, whole: bool) -> None:
+    random = np.random.default_rng(seed)
+    codec = FieldsCodec(OPENPOSE, limb_width=width)
+    places = random.uniform(-60, 160, (people, 1, 2)) + random.normal(0, 40, (people, 18, 2))
+    places[random.uniform(size=places.shape[:2]) < 0.2] = np.nan
+    keypoints = (8 * np.round(places / 8) + 3.5 if whole else places).astype(np.float32)  # on the edges of the rule
+    heatmaps, fields = codec.encode(keypoints, SIZE)
+    drawn = draw_each_cell((keypoints - np.float32(3.5)) / 8, (12, 8), codec)
+    np.testing.assert_array_equal(heatmaps[:18], drawn[0])
+    np.testing.assert_array_equal(fields, drawn[1])

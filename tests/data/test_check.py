@@ -140,6 +140,17 @@ def test_joints_in_one_place(clean: Path) -> None:
     assert kinds(check_dataset([change(clean, annotations={0: piled})])) == {"joints-piled"}
 
 
+def test_a_joint_on_the_corner_of_its_box_was_never_set(clean: Path) -> None:
+    corner = joints(0, clean, {16: [10, 10, 2]})  # of a box that is larger than the joints
+    checked = check_dataset([change(clean, annotations={0: corner, 1: {"keypoints": None, "num_keypoints": 0}})])
+    (finding,) = [finding for finding in checked.report.findings if finding.kind == "joint-at-corner"]
+    assert finding.annotation == 0
+    assert "right_ankle at 10, 10 is the corner of the person's box" in finding.text
+    places = np.array(corner["keypoints"]).reshape(17, 3)[:, :2]
+    tight = [10, 10, *(places.max(axis=0) - 10).tolist()]
+    assert "joint-at-corner" not in kinds(check_dataset([change(clean, annotations={0: {"bbox": tight}})]))
+
+
 def test_a_person_annotated_twice(clean: Path, tmp_path: Path) -> None:
     twin = json.loads(clean.read_text())["annotations"][0] | {"id": 50}
     near = person(80.2, 20, 50, 80) | {"id": 51}
@@ -320,6 +331,25 @@ def test_the_splits_of_a_folder_are_compared(splits: Path, tmp_path: Path) -> No
     assert check_dataset([tmp_path / "fixed"]).report.errors == ()
 
 
+def test_mirror_images_are_found_too(splits: Path) -> None:
+    mirrored = cv2.imdecode(np.frombuffer(noise(2, quality=95), np.uint8), cv2.IMREAD_COLOR)[:, ::-1]
+    rewrite(splits / "val.zip", _3=cv2.imencode(".jpg", mirrored, [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes())
+    (finding,) = check_dataset([splits]).report.findings
+    assert (finding.kind, finding.file.name, finding.image) == ("alike-in-splits", "val.json", 2)
+    assert re.search(r"looks like the mirror image of images\[1\] .*train\.json \(\d of 64 bits apart", finding.text)
+
+
+def test_a_symmetric_picture_and_its_copy_are_one_finding(splits: Path) -> None:
+    half = cv2.imdecode(np.frombuffer(noise(7), np.uint8), cv2.IMREAD_COLOR)[:, :80]
+    symmetric = np.concatenate([half, half[:, ::-1]], axis=1)
+    for name, level in (("_1", 1), ("_2", 9)):
+        data = cv2.imencode(".png", symmetric, [cv2.IMWRITE_PNG_COMPRESSION, level])[1].tobytes()
+        rewrite(splits / "train.zip", **{name: data})
+    (finding,) = check_dataset([splits / "train.json"]).report.findings
+    assert finding.kind == "alike-pictures"
+    assert "looks like images[0]" in finding.text
+
+
 def test_the_same_picture_under_two_names_in_one_file(splits: Path) -> None:
     rewrite(splits / "train.zip", _1=noise(2), _3=noise(2, quality=60))
     found = check_dataset([splits / "train.json"]).report.findings
@@ -431,6 +461,91 @@ def test_sets_of_other_kinds_are_read_and_their_refused_entries_are_errors(tmp_p
     assert [error.kind for error in report.errors] == ["entry-refused"]
     counts = report.counts[str(tmp_path / "train.json")]
     assert (counts["people_with_joints"], counts["joints"]) == (1, 16)
+
+
+def test_people_of_other_kinds_are_counted_as_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    (tmp_path / "images" / "train" / "a.png").write_bytes(noise(1))
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    bare = " ".join(["0 0 0"] * 17)
+    places = " ".join(f"{0.2 + x / 2:.3f} {0.1 + y / 2:.3f} 2" for x, y in BODY)
+    rows = f"0 0.45 0.35 0.5 0.5 {places}\n0 0.85 0.5 0.2 0.4 {bare}\n0 0.85 0.8 0.1 0.2 {bare}\n"
+    (tmp_path / "labels" / "train" / "a.txt").write_text(rows)
+    (tmp_path / "data.yaml").write_text("train: images/train\nkpt_shape: [17, 3]\nnames: {0: person}\n")
+    report = check_dataset([tmp_path]).report
+    counts = report.counts[str(tmp_path)]
+    assert {key: counts[key] for key in ("annotations", "people_with_joints", "boxes_only", "crowds")} == {
+        "annotations": 3,
+        "people_with_joints": 1,
+        "boxes_only": 2,
+        "crowds": 0,
+    }
+    assert [finding.text for finding in report.findings] == ["2 annotations have no joints, 0 of them crowds"]
+
+
+# Whole bodies: 133 joints in five fields
+
+PARTS = {"foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """A picture with a person of 133 joints: a face of flag 1, one hand of fractions, one without labels."""
+    rng = np.random.default_rng(0)
+    row = person(10, 10, 60, 100, category_id=1)
+    for key, count in PARTS.items():
+        flag = {"foot_kpts": 2.0, "face_kpts": 1.0, "lefthand_kpts": 0.4, "righthand_kpts": 0.0}[key]
+        places = np.round(rng.uniform((12, 12), (68, 108), (count, 2)), 1) * (flag > 0)
+        row[key] = np.column_stack([places, np.full(count, flag)]).ravel().tolist()
+    return write_set(tmp_path / "whole", [row])
+
+
+def test_a_clean_whole_body(whole: Path) -> None:
+    report = check_dataset([whole]).report
+    assert report.findings == ()
+    counts = report.counts[str(whole)]
+    assert (counts["joints"], len(counts["joint_flags"])) == (17 + 6 + 68 + 21, 133)
+    assert report.histograms["joints per person"] == {"values": [112], "counts": [1]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "edits", "joints_left"),
+    [
+        ("not-a-number", "joint face_4 is not finite", {"face_kpts": {4: [float("nan"), 5, 1]}}, 111),
+        ("joint-outside", "left_hand_thumb_mcp at 900, 10 is far outside", {"lefthand_kpts": {2: [900, 10, 0.5]}}, 111),
+        ("flag-odd", "the flag of left_big_toe is 9", {"foot_kpts": {0: [20, 90, 9]}}, 112),
+        ("flag-odd", "the flag of right_hand_wrist is -1", {"righthand_kpts": {0: [20, 90, -1]}}, 112),
+    ],
+)
+def test_faults_of_the_parts_of_a_whole_body(
+    whole: Path, tmp_path: Path, kind: str, message: str, edits: dict[str, dict[int, list[Any]]], joints_left: int
+) -> None:
+    row = json.loads(whole.read_text())["annotations"][0]
+    for key, joints_of in edits.items():
+        for joint, triple in joints_of.items():
+            row[key][3 * joint : 3 * joint + 3] = triple
+    checked = check_dataset([change(whole, annotations={0: row})])
+    first = checked.report.findings[0]
+    assert first.kind == kind
+    assert message in first.text
+    copied = repair(checked, tmp_path / "fixed")
+    again = check_dataset(copied.files).report
+    assert again.findings == ()
+    assert again.counts[str(copied.files[0])]["joints"] == joints_left
+    mended = json.loads(copied.files[0].read_text())["annotations"][0]
+    assert mended["num_keypoints"] == 17  # of the body, as the published files count
+    assert all(mended[key] == row[key] for key in PARTS if key not in edits)
+
+
+def test_a_whole_body_with_a_part_missing_loses_its_joints(whole: Path, tmp_path: Path) -> None:
+    checked = check_dataset([change(whole, annotations={0: {"lefthand_kpts": None}})])
+    assert [error.kind for error in checked.report.errors] == ["joint-count"]
+    assert "336 numbers, expected 399 (133 joints)" in checked.report.errors[0].text
+    copied = repair(checked, tmp_path / "fixed")
+    (row,) = json.loads(copied.files[0].read_text())["annotations"]
+    assert not {"keypoints", *PARTS} & set(row)
+    assert row["bbox"] == [10, 10, 60, 100]
+    assert check_dataset(copied.files).report.errors == ()
 
 
 def test_ten_thousand_annotations_take_seconds(tmp_path: Path) -> None:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import io
+import json
 import os
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from weights_server import Server, Turn, serving
 
 from manypose import download
 from manypose.data import get as module
+from manypose.data.check import check_dataset
+from manypose.data.datasets import read_dataset
 from manypose.data.get import get_dataset
 from manypose.data.published_sets import SETS, Piece, PublishedSet
 from manypose.errors import DataError, DownloadError, OutputError
+from manypose.skeleton import load_skeleton
 
 TAG = {"ETag": '"one"'}
 
@@ -166,13 +174,56 @@ def test_the_disk_is_measured_for_everything_before_anything_comes(
     assert files(tmp_path / "out") == set()
 
 
+def crowdpose_archive(file: Path) -> bytes:
+    """The annotations as mmpose publishes them: one tar with a file for each part, two of which make a third."""
+    places = [x for n in range(14) for x in (10 + 5 * n, 20 + 3 * n, 2)]
+    people = {
+        n: {"id": n, "image_id": n, "category_id": 1, "bbox": [5, 5, 90, 80], "keypoints": places} for n in (1, 2)
+    }
+    category = {"id": 1, "name": "person", "keypoints": list(load_skeleton("crowdpose14").joints)}
+    with tarfile.open(file, "w") as made:
+        for part, numbers in (("train", [1]), ("val", [2]), ("trainval", [1, 2]), ("test", [])):
+            rows = [{"id": n, "file_name": f"{n}.png", "width": 160, "height": 120, "crowdIndex": 0.1} for n in numbers]
+            content = {"images": rows, "annotations": [people[n] for n in numbers], "categories": [category]}
+            data = json.dumps(content).encode()
+            info = tarfile.TarInfo(f"crowdpose/annotations/mmpose_crowdpose_{part}.json")
+            info.size = len(data)
+            made.addfile(info, io.BytesIO(data))
+    return file.read_bytes()
+
+
+def test_a_part_of_a_set_whose_files_hold_all_parts(tmp_path: Path) -> None:
+    """Of CrowdPose any part needs the one archive of pictures and that of all annotations."""
+    out, pixels = tmp_path / "out", np.random.default_rng(0).integers(0, 256, (2, 120, 160, 3), np.uint8)
+    images = {f"images/{n}.png": cv2.imencode(".png", pixels[n - 1])[1].tobytes() for n in (1, 2)}
+    given = packed(tmp_path / "given", "images.zip", images)
+    with serving(crowdpose_archive(tmp_path / "made.tar")) as server:
+        server.turns = [Turn(cut=3_000, headers=TAG), Turn(headers=TAG)]
+        without = get_dataset("crowdpose", out, parts=["val"], mirror=server.address)
+        assert [piece.name for piece in without.by_hand] == ["images.zip"]
+        got = get_dataset("crowdpose", out, parts=["val"], sources=[given], mirror=server.address)
+        assert (got.fetched, got.present, got.by_hand) == (("images.zip",), ("crowdpose_annotations.tar",), ())
+        again = get_dataset("crowdpose", out, parts=["train", "trainval"], mirror=server.address)
+        assert (again.fetched, len(again.present)) == ((), 2)
+    for part, names in (("val", ["2.png"]), ("train", ["1.png"]), ("trainval", ["1.png", "2.png"])):
+        pictures = read_dataset(out, part=part)
+        assert [picture.name for picture in pictures] == names
+        assert pictures[0].read().shape == (120, 160, 3)
+    checked = check_dataset([out])  # trainval is no split beside train and val
+    assert [file.stem.rpartition("_")[2] for file in checked.report.files] == ["test", "train", "val"]
+    assert checked.report.errors == ()
+    assert len(check_dataset([out], part="trainval").report.files) == 1
+
+
 def test_unknown_names_and_parts(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data set is called 'coco'; there are coco2017, coco2014"):
         get_dataset("coco", tmp_path)
     with pytest.raises(DataError, match="coco2017 has no part 'all': it has train, val, test"):
         get_dataset("coco2017", tmp_path, parts=["all"])
-    with pytest.raises(DataError, match="lsp has no part 'val': it comes as a whole"):
-        get_dataset("lsp", tmp_path, parts=["val"])
+    with pytest.raises(DataError, match="lspet has no part 'val': it comes as a whole"):
+        get_dataset("lspet", tmp_path, parts=["val"])
+    with pytest.raises(DataError, match="crowdpose has no part 'all': it has train, val, test, trainval"):
+        get_dataset("crowdpose", tmp_path, parts=["all"])
 
 
 def test_the_table_of_published_sets() -> None:

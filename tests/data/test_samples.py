@@ -16,7 +16,7 @@ from manypose.codecs.fields import FieldsCodec
 from manypose.codecs.targets import RULES
 from manypose.data.augment import Augmentation
 from manypose.data.coco import read_coco
-from manypose.data.samples import FieldSamples, Source
+from manypose.data.samples import FieldSamples, Source, free_memory, to_planes
 from manypose.errors import DataError
 from manypose.skeleton import load_skeleton
 
@@ -69,15 +69,38 @@ def test_reading_all_pictures_first_changes_nothing(people_file: Path) -> None:
 
 
 def test_after_reading_all_pictures_the_files_are_not_needed(people_file: Path) -> None:
-    from manypose import files
-
     loaded = samples(people_file)
     loaded.preload()
     (people_file.parent / "images.zip").unlink()
-    files._open_zip.cache_clear()
     assert loaded[3]["picture"].shape == (3, 96, 96)
     with pytest.raises(DataError, match=r"images\.zip: cannot read"):
         samples(people_file)[0]
+
+
+def test_only_as_many_pictures_are_kept_as_memory_allows(people_file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    loaded = samples(people_file)
+    one = 3 * np.prod(loaded.sources[0].pictures[0].size)
+    loaded.preload(most_bytes=int(one))
+    assert list(loaded._kept) == [(0, 0)]
+    assert "only 1 of 2 pictures are kept in memory" in caplog.text
+    assert all(same(loaded[k], samples(people_file)[k]) for k in range(4))
+
+
+def test_all_pictures_are_kept_where_half_of_the_free_memory_holds_them(
+    people_file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = sum(3 * picture.size[0] * picture.size[1] for picture in read_coco(people_file, OPENPOSE))
+    for free, kept in ((2 * needed, 2), (2 * needed - 2, 1)):
+        monkeypatch.setattr("manypose.data.samples.free_memory", lambda free=free: free)
+        loaded = samples(people_file)
+        loaded.preload()
+        assert len(loaded._kept) == kept
+    assert free_memory() > 2**20
+
+
+def test_planes_are_the_transposed_picture() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    np.testing.assert_array_equal(to_planes(picture), picture.transpose(2, 0, 1))
 
 
 def test_targets_are_those_of_the_labels(people_file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -23,10 +24,11 @@ from number_server import free_address
 from tiny_coco import person, write_set
 
 from manypose.cli.data import serve
+from manypose.codecs.targets import RULES
 from manypose.data.serving.client import ServedSamples
 from manypose.data.serving.compact import ROUNDING
 from manypose.errors import DataError
-from manypose.training.recipe import read_recipe
+from manypose.training.recipe_file import read_recipe
 
 PROGRAM = """
 import sys
@@ -54,7 +56,18 @@ def run(*words: object) -> int:
 def recipe(tmp_path: Path) -> Path:
     write_set(tmp_path, [person(20, 10, 60, 100, image_id=i + 1) for i in range(20)], pictures=20)
     file = tmp_path / "recipe.yaml"
-    file.write_text(yaml.safe_dump({"root": str(tmp_path), "data": [{"file": "set.json"}], "size": 96, "seed": 5}))
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "root": str(tmp_path),
+                "data": [{"file": "set.json"}],
+                "size": 96,
+                "skeleton": "openpose18",
+                "seed": 5,
+                "max_steps": 1,
+            }
+        )
+    )
     return file
 
 
@@ -111,6 +124,30 @@ def test_a_picture_is_in_train_or_in_val(recipe: Path) -> None:
     assert len(names[1]) == 6
 
 
+def test_the_samples_are_those_of_the_recipe(recipe: Path) -> None:
+    words = ["target_rules=cmu", "longest=77", "val_size=0.5"]
+    made = serve.make_samples(read_recipe(recipe, words), split="val")
+    assert (len(made), made.rules, made.longest, made.skip_broken) == (10, RULES["cmu"], 77, False)
+    assert len(serve.make_samples(read_recipe(recipe, words), split="val", val_size=0.3)) == 6
+    with pytest.raises(DataError, match="no pictures for validation; split some off with --val-size SHARE"):
+        serve.make_samples(read_recipe(recipe), split="val")
+    with pytest.raises(DataError, match="has its samples from a server"):
+        serve.make_samples(
+            read_recipe(recipe, ["data=[{server: 'tcp://127.0.0.1:5555'}]", "skeleton=openpose18"]), split="train"
+        )
+
+
+def test_faults_stop_it_or_are_skipped(recipe: Path) -> None:
+    file = recipe.parent / "set.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"][2] = 0
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"annotation 0 of image 1: bbox .* has no size; .* with --skip$"):
+        run(recipe, "--bind", free_address())
+    made = serve.make_samples(read_recipe(recipe), split="train", skip=True)
+    assert (len(made), made.skip_broken) == (19, True)
+
+
 def test_a_key_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--make-key", tmp_path / "samples.key") == 0
     assert "samples.key: a new key" in capsys.readouterr().out
@@ -122,7 +159,6 @@ def test_a_key_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     [
         ([], "give either a RECIPE, or --make-key FILE"),
         (["recipe.yaml", "--make-key", "x"], "give either a RECIPE, or --make-key FILE"),
-        (["recipe.yaml", "--split", "val"], "--split val needs --val-size SHARE"),
         (["recipe.yaml", "--part", "4/3"], "'4/3' is not a part like 1/3"),
         (["recipe.yaml", "--val-size", "1.5"], r"'1\.5' is not a share from 0 to below 1"),
         (["recipe.yaml", "--epochs", "0"], "0 is not 1 or more"),

@@ -140,12 +140,36 @@ def test_mpii_json_again_is_the_same(tmp_path: Path) -> None:
 
 def test_mpii_json_says_what_it_cannot_hold(tmp_path: Path) -> None:
     written = write_dataset(scene(tmp_path / "in"), COCO, tmp_path / "out", to="mpii-json")
-    assert written.lost == ("2 people without labels", "1 pictures of nobody with labels")
+    assert (written.people, written.lost) == (
+        2,
+        (
+            "2 people without labels",
+            "1 pictures of nobody with labels",
+            "10 joints that MPII does not have",  # five of the face of each
+        ),
+    )
     again = read_dataset(written.file)
     wrist = MPII.index("right_wrist")
     np.testing.assert_allclose(again[0].keypoints[0, wrist], scene(tmp_path / "in")[0].keypoints[0, 10], atol=1e-3)
     with pytest.raises(DataError, match="the skeleton 'hand21' shares no joint with MPII's"):
         write_dataset([], load_skeleton("hand21"), tmp_path / "hands", to="mpii-json")
+
+
+def test_people_without_a_joint_of_mpii_stay_as_areas_to_ignore(tmp_path: Path) -> None:
+    hidden = person(60, 5, 40, 80)
+    hidden["keypoints"][3 * COCO.index("left_knee") + 2] = 1
+    rows = [person(5, 5, 40, 80, absent=COCO.joints[5:]), hidden]
+    pictures = read_coco(write_set(tmp_path / "in", rows), COCO)
+    written = write_dataset(pictures, COCO, tmp_path / "out", to="mpii-json")
+    assert written.people == 1
+    assert written.lost == (
+        "10 joints that MPII does not have",
+        "the labels of 1 people, who are listed without a joint",
+        "that 1 joints are hidden",
+    )
+    (again,) = read_dataset(written.file)
+    assert (len(again), len(again.ignore)) == (1, 1)
+    np.testing.assert_allclose(again.ignore[0, [1, 3]], pictures[0].boxes[0, [1, 3]], atol=1e-3)  # now a square
 
 
 @pytest.mark.parametrize("to", FORMATS)

@@ -78,14 +78,26 @@ def encode_heatmaps(cells: Array, grid: tuple[int, int], sigma: float) -> Array:
     """Heatmaps (K + 1, h, w) of joints (N, K, 2) in cells: the maximum of their Gaussians, then the background."""
     width, height = grid
     joints = cells.shape[1]
-    exponents = np.full((joints, height, width), np.inf, np.float32)
-    for person in cells:  # one person at a time: the arrays stay in the cache, and few people are in a picture
-        across = (np.arange(width, dtype=np.float32) - person[:, :1]) ** 2
-        down = (np.arange(height, dtype=np.float32) - person[:, 1:]) ** 2
-        np.fmin(exponents, down[:, :, None] + across[:, None, :], out=exponents)
-    exponents /= 2 * sigma**2
-    heatmaps = np.empty((joints + 1, height, width), np.float32)
-    heatmaps[:-1] = np.where(exponents > CUT_OFF, 0, np.exp(-exponents))
+    x, y = cells.reshape(-1, 2).T
+    reach = float(np.sqrt(2 * CUT_OFF)) * sigma
+    span = int(np.ceil(2 * reach)) + 2  # cells of the square around a joint, outside of which its Gaussian has ended
+    left, top = np.floor(x - np.float32(reach)), np.floor(y - np.float32(reach))
+    # False for NaN too.
+    seen = np.flatnonzero((left > -span) & (left < width) & (top > -span) & (top < height))
+    # Joints run along the last axis of all arrays, the only long one.
+    steps = np.arange(span)[:, None]
+    columns, rows = left[seen].astype(np.intp) + steps, top[seen].astype(np.intp) + steps
+    across, down = (columns.astype(np.float32) - x[seen]) ** 2, (rows.astype(np.float32) - y[seen]) ** 2
+    exponents = (down[:, None] + across[None]) / np.float32(2 * sigma**2)
+    drawn = exponents <= CUT_OFF
+    drawn &= ((columns >= 0) & (columns < width))[None] & ((rows >= 0) & (rows < height))[:, None]
+    cell = (((seen % joints) * height + rows) * width)[:, None] + columns[None]
+    cell, exponents = cell[drawn], exponents[drawn]
+
+    least = np.full(joints * height * width, np.inf, np.float32)
+    np.minimum.at(least, cell, exponents)
+    heatmaps = np.zeros((joints + 1, height, width), np.float32)
+    heatmaps[:-1].reshape(-1)[cell] = np.exp(-least[cell])
     heatmaps[-1] = 1 - heatmaps[:-1].max(axis=0, initial=0)
     return heatmaps
 
@@ -96,33 +108,67 @@ def encode_fields(cells: Array, grid: tuple[int, int], limbs: tuple[tuple[int, i
     `cells` (N, K, 2) are the joints. Where limbs of several people overlap the vectors are averaged. Limbs without
     length, or without one of their ends, have no field.
     """
-    total = np.zeros((len(limbs), 2, grid[1], grid[0]), np.float32)
-    counts = np.zeros((len(limbs), 1, grid[1], grid[0]), np.float32)
     ends = np.array(limbs, np.intp).reshape(-1, 2)
-    for person in cells:
-        start, along = person[ends[:, 0]], person[ends[:, 1]] - person[ends[:, 0]]
-        length = np.hypot(along[:, 0], along[:, 1])
-        drawn = length > 1e-3  # False for NaN too
-        if not drawn.any():
-            continue
-        unit = np.divide(along, length[:, None], out=np.zeros_like(along), where=drawn[:, None])[:, :, None, None]
-        rows, columns = _surroundings(person, width + 0.5, grid)
-        x = np.arange(grid[0], dtype=np.float32)[columns] - start[:, :1, None]
-        y = np.arange(grid[1], dtype=np.float32)[rows, None] - start[:, 1:, None]
-        forward, sideways = x * unit[:, 0] + y * unit[:, 1], x * unit[:, 1] - y * unit[:, 0]
-        inside = (np.abs(sideways) <= width) & (forward >= -0.5) & (forward <= length[:, None, None] + 0.5)
-        inside &= drawn[:, None, None]
-        total[:, :, rows, columns] += unit * inside[:, None]
-        counts[:, 0, rows, columns] += inside
-    mean = (total / np.maximum(counts, 1)).astype(np.float32, copy=False)
-    return mean.reshape(2 * len(limbs), grid[1], grid[0])
+    start, along = cells[:, ends[:, 0]], cells[:, ends[:, 1]] - cells[:, ends[:, 0]]
+    length = np.hypot(along[..., 0], along[..., 1])
+    people, limb = np.nonzero(length > 1e-3)  # False for NaN too
+    length = length[people, limb]
+    start, unit = start[people, limb].T, (along[people, limb] / length[:, None]).T
+    owner, columns, rows = _surroundings(start, unit, length, width, grid)
+    unit = unit[:, owner]
+    x, y = columns.astype(np.float32) - start[0, owner], rows.astype(np.float32) - start[1, owner]
+    forward, sideways = x * unit[0] + y * unit[1], x * unit[1] - y * unit[0]
+    inside = (np.abs(sideways) <= width) & (forward >= -0.5) & (forward <= length[owner] + np.float32(0.5))
+    inside &= (columns >= 0) & (columns < grid[0]) & (rows >= 0) & (rows < grid[1])
+
+    line, step = np.nonzero(inside.T)  # in the order of the people, in which their vectors are added up
+    limb = limb[owner[line]]
+    cell = (limb * grid[1] + rows[step, line]) * grid[0] + columns[step, line]
+    counts = np.bincount(cell, minlength=1)[cell]
+    return _fill(cell + limb * (grid[0] * grid[1]), unit[:, line], counts, (len(limbs), 2, grid[1], grid[0]))
 
 
-def _surroundings(person: Array, reach: float, grid: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of the cells that lie within `reach` of the box around a person's joints (K, 2)."""
-    there = person[~np.isnan(person[:, 0])]
-    if not len(there):
-        return slice(0), slice(0)
-    left, top = np.floor(there.min(axis=0) - reach).clip(0, grid).astype(int).tolist()
-    right, bottom = np.ceil(there.max(axis=0) + reach + 1).clip(0, grid).astype(int).tolist()
-    return slice(top, bottom), slice(left, right)
+def _fill(
+    places: NDArray[np.intp], vectors: Array, counts: NDArray[np.intp], shape: tuple[int, int, int, int]
+) -> Array:
+    """Fields of `shape` (L, 2, h, w) as (2L, h, w), with the mean of the vectors (2, n) at each place.
+
+    `places` (n,) are flat, in the first of the two maps of a limb; `counts` (n,) says how many vectors have a place.
+    """
+    fields = np.zeros(shape, np.float32)
+    flat = fields.reshape(-1)
+    shared = counts > 1
+    several, share = places[shared], counts[shared].astype(np.float32)
+    for part in vectors:
+        flat[places] = part
+        flat[several] = 0
+        np.add.at(flat, several, part[shared])
+        flat[several] /= share
+        places, several = places + shape[2] * shape[3], several + shape[2] * shape[3]
+    return fields.reshape(2 * shape[0], shape[2], shape[3])
+
+
+def _surroundings(
+    start: Array, unit: Array, length: Array, width: float, grid: tuple[int, int]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """The cells in and around n limbs, in m lines across them: index of the limb (m,), columns and rows (span, m).
+
+    `start` and `unit` are (2, n). A line is part of a row where the limb is rather upright, else part of a column; it
+    may reach out of the grid.
+    """
+    upright = np.abs(unit[1]) > np.abs(unit[0])
+    begin, aside = np.where(upright, start[::-1], start)  # along the axis that the limb rather follows, and across it
+    slope, tilt = np.where(upright, unit[::-1], unit)
+    finish, most = begin + slope * length, np.where(upright, grid[1], grid[0])
+    low = np.floor(np.minimum(begin, finish) - (width + 0.5)).clip(0, most).astype(np.intp)
+    high = np.ceil(np.maximum(begin, finish) + (width + 1.5)).clip(0, most).astype(np.intp)
+    counts = high - low
+    owner = np.repeat(np.arange(len(counts)), counts)
+    line = np.arange(len(owner)) + np.repeat(high - np.cumsum(counts), counts)
+
+    # At most 45 degrees lie between a limb and its axis, so that a line crosses it in no more than `span` cells.
+    span = int(np.ceil(2 * np.sqrt(2) * width)) + 2
+    tilt = tilt / slope
+    aside = aside - begin * tilt - width / np.abs(slope)
+    place = np.floor(aside[owner] + line * tilt[owner]).astype(np.intp) + np.arange(span)[:, None]
+    return owner, np.where(upright[owner], place, line), np.where(upright[owner], line, place)

@@ -84,7 +84,7 @@ def random_crop(
     offset = random.uniform(-settings.shift, settings.shift, 2) * min(size) / scale
     x, y = centre + offset
     matrix = geometry.crop_affine((float(x), float(y)), scale, degrees, size, mirror=mirror)
-    return _warp(labels, picture, matrix, size, skeleton if mirror else None)
+    return warp_labels(labels, picture, matrix, size, skeleton if mirror else None)
 
 
 def _choose_person(labels: LabelledPicture, random: np.random.Generator) -> tuple[NDArray[np.float64], float]:
@@ -94,18 +94,20 @@ def _choose_person(labels: LabelledPicture, random: np.random.Generator) -> tupl
     if not len(candidates):
         return np.array(labels.size, np.float64) / 2, float(max(labels.size))
     joints = labels.keypoints[random.choice(candidates)].astype(np.float64)
-    low, high = np.nanmin(joints, axis=0), np.nanmax(joints, axis=0)
+    joints = joints[~np.isnan(joints[:, 0])]
+    low, high = joints.min(axis=0), joints.max(axis=0)
     # A person seen only from the chest up, or lying towards the camera, is no reason to enlarge the picture a lot.
     return (low + high) / 2, max(float((high - low).max()), 0.1 * max(labels.size), 16.0)
 
 
-def _warp(
+def warp_labels(
     labels: LabelledPicture,
     picture: NDArray[np.uint8],
     matrix: NDArray[np.float64],
     size: tuple[int, int],
-    mirrored: Skeleton | None,
+    mirrored: Skeleton | None = None,
 ) -> Crop:
+    """The part of a picture that an affine brings to `size` (w, h); `mirrored` is the skeleton where it mirrors."""
     shrinking = float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))) < 0.6
     source, affine = picture, matrix
     if shrinking:  # halved first, so that the linear warp does not skip pixels

@@ -39,7 +39,7 @@ class Layout:
     parse: Callable[[Row], NDArray[np.float64]]
     count: Callable[[Row], int]
     area: Callable[[Row], float]
-    unsure: Callable[[Row], NDArray[np.bool_]] | None = None
+    unsure: Callable[[Row], NDArray[np.bool_] | None] = lambda row: None
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def coco_layout(names: tuple[str, ...]) -> Layout:
         parse=lambda row: parse_joints(row.get("keypoints", []), names),
         count=_count_joints,
         area=stated_area,
-        unsure=lambda row: np.isin(np.arange(len(names)), row.get("unsure", [])),
+        unsure=lambda row: np.isin(np.arange(len(names)), row["unsure"]) if row.get("unsure") else None,
     )
 
 
@@ -237,7 +237,7 @@ def _read_person(job: _Job, row: Row) -> Person | Unlabelled | str:
         segment=segment,
         id=row["id"] if isinstance(row.get("id"), int) else -1,
         head_box=parse_box(row["head_box"], "head_box") if row.get("head_box") else None,
-        unsure=job.layout.unsure(row) if job.layout.unsure else None,
+        unsure=job.layout.unsure(row),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +182,7 @@ def _open(place: Path, kind: str | None, part: str | None) -> tuple[Path, str, A
     packed = kind if kind in PACKED else packed_kind(place) if kind is None else None
     if packed is not None:
         return place, packed, None
-    file = _find_labels(place, kind, part) if place.is_dir() else place
+    file = find_labels(place, kind, part) if place.is_dir() else place
     if kind is not None:
         return file, kind, None
     return (file, *_detect(file))
@@ -221,15 +222,21 @@ def _detect_json(content: Any) -> str | None:
     return "crowdpose" if is_crowdpose else "coco"
 
 
-def _find_labels(folder: Path, kind: str | None, part: str | None) -> Path:
+def is_of_part(file: Path, part: str) -> bool:
+    """Whether the name of a file of labels speaks of a part; "trainval" is a part of its own."""
+    return re.search(rf"(?<![a-z]){re.escape(part)}(?![a-z])", file.stem.lower()) is not None
+
+
+def find_labels(folder: Path, kind: str | None, part: str | None) -> Path:
     """The one file of labels in a folder, of a part where there are several."""
     whole = [path for name in ("data.yaml", "joints.mat") for path in [folder / name] if path.is_file()]
     whole += sorted(folder.glob("mpii_human_pose*.mat")) + sorted(folder.glob("*/mpii_human_pose*.mat"))
-    if whole and kind in (None, "yolo", "lsp", "mpii-mat"):
-        return whole[0]
     found = [path for place in (folder, folder / "annotations") for path in sorted(place.glob("*.json"))]
     if part is not None:
-        found = [path for path in found if part in path.stem]
+        found = [path for path in found if is_of_part(path, part)]
+    of_part = kind is None and part is not None and bool(found)  # of MPII, that has such files beside the whole
+    if whole and kind in (None, "yolo", "lsp", "mpii-mat") and not of_part:
+        return whole[0]
     keypoints = [path for path in found if "keypoint" in path.stem]  # of COCO, which has captions beside them
     found = keypoints if kind in (None, "coco") and keypoints else found
     if len(found) == 1:

@@ -27,6 +27,17 @@ class Fault:
         return f"{self.file}: {self.entry}: {self.text}"
 
 
+class FaultyEntryError(DataError):
+    """A reader stops at a fault, which is in `fault`."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+    def __str__(self) -> str:
+        return f"{self.fault}; mend it, or leave such entries out with on_fault='skip'"
+
+
 @dataclass(frozen=True)
 class FaultLog:
     """Where a reader reports faults: it stops at the first, or collects them in `found` (and logs them)."""
@@ -35,10 +46,10 @@ class FaultLog:
     found: list[Fault] = field(default_factory=list)
 
     def add(self, file: Path, entry: str, text: str) -> None:
-        """Report a fault; raises `DataError` unless faults are to be skipped."""
+        """Report a fault; raises `FaultyEntryError` unless faults are to be skipped."""
         fault = Fault(file, entry, text)
         if self.on_fault == "stop":
-            raise DataError(f"{fault}; mend it, or leave such entries out with on_fault='skip'")
+            raise FaultyEntryError(fault)
         self.found.append(fault)
         _logger.warning("left out: %s", fault)
 
@@ -56,5 +67,5 @@ def load_json(file: Path, what: str) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}: give the path of {what}") from None
-    except ValueError as error:  # JSON or UTF-8
+    except (ValueError, RecursionError) as error:  # JSON, UTF-8, or lists in lists without end
         raise DataError(f"{file}: not {what}: {type(error).__name__} {error}") from None

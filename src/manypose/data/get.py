@@ -55,7 +55,8 @@ def get_dataset(
 ) -> Got:
     """Fetch a published data set into a folder, in the layout that the readers expect.
 
-    `parts` ("train", "val", "test") limits it to them; by default all but the pictures without labels are fetched.
+    `parts` ("train", "val", "test") limits it to them; by default all but the pictures without labels are fetched. Of a
+    set whose parts are in the same files all is fetched for any of them.
     `sources` are files, or folders of files, that are there already: they are checked and used in place of a download,
     and never changed; the files of Google Drive can only come so. `mirror` replaces the start of all addresses.
     `packed` leaves zip files of pictures as they are; `keep` keeps the archives that were unpacked. `jobs` files are
@@ -94,7 +95,8 @@ def _choose(name: str, published: PublishedSet, parts: Sequence[str]) -> list[Pi
         if part not in published.parts:
             there = f"it has {', '.join(published.parts)}" if published.parts else "it comes as a whole"
             raise DataError(f"{name} has no part {part!r}: {there}")
-    chosen = set(parts or published.usual or published.parts) | {""}
+    single = [part for part in parts if part not in published.together]  # the others need all that there is
+    chosen = set(single or published.usual or published.parts) | {""}
     return [piece for piece in published.pieces if piece.part in chosen]
 
 

@@ -163,12 +163,14 @@ def write_masks(
     *,
     rule: MaskRule = RULES["manypose"],
     overwrite: bool = False,
+    on_fault: Callable[[DataError], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Write `mask_miss/NAME.png` (0: left out, 255: used) and `mask_all/NAME.png` (255: people) of all pictures.
 
     NAME is that of the picture without its suffix, in the same folders. Gives the files of `mask_miss`. Raises
-    `DataError` for areas that cannot be drawn and for two pictures of one name, `OutputError` for the files.
+    `DataError` for areas that cannot be drawn, unless `on_fault` takes it and the picture is left out; for two pictures
+    of one name; and `OutputError` for the files.
     """
     names = [_mask_name(picture) for picture in pictures]
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
@@ -176,11 +178,18 @@ def write_masks(
         raise DataError(f"two pictures of the set would have the mask {twice}; give their files different names")
     written = []
     for done, (picture, name) in enumerate(zip(pictures, names, strict=True), start=1):
-        for kind, mask in (("mask_all", people_mask(picture, rule)), ("mask_miss", ~missing_mask(picture, rule))):
+        try:
+            masks = {"mask_all": people_mask(picture, rule), "mask_miss": ~missing_mask(picture, rule)}
+        except DataError as error:
+            if on_fault is None:
+                raise
+            on_fault(error)
+            continue
+        for kind, mask in masks.items():
             file = folder / kind / name
             file.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(file, cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes(), overwrite=overwrite)
-        written.append(file)
+        written.append(folder / "mask_miss" / name)
         if progress:
             progress(done, len(pictures))
     return written
@@ -194,9 +203,29 @@ def _mask_name(picture: LabelledPicture) -> str:
 
 
 def sheet_of_masks(
-    pictures: Sequence[LabelledPicture], *, most: int = 24, rule: MaskRule = RULES["manypose"]
+    pictures: Sequence[LabelledPicture],
+    *,
+    most: int = 24,
+    rule: MaskRule = RULES["manypose"],
+    on_fault: Callable[[DataError], None] | None = None,
 ) -> NDArray[np.uint8]:
-    """A sheet of up to `most` pictures with their masks over them; those where somebody is left out come first."""
-    shown = sorted(pictures, key=lambda picture: len(picture.ignore) == 0)[:most]
-    drawn = [show_masks(one.read(), missing_mask(one, rule), people_mask(one, rule)) for one in shown]
-    return contact_sheet(drawn, captions=[one.name for one in shown])
+    """A sheet of up to `most` pictures with their masks over them; those where somebody is left out come first.
+
+    Raises `DataError` for a picture that cannot be read, unless `on_fault` takes it and another one is shown; and when
+    there is no picture to show.
+    """
+    drawn: list[NDArray[np.uint8]] = []
+    names: list[str] = []
+    for one in sorted(pictures, key=lambda picture: len(picture.ignore) == 0):
+        if len(drawn) == most:
+            break
+        try:
+            drawn.append(show_masks(one.read(), missing_mask(one, rule), people_mask(one, rule)))
+            names.append(one.name)
+        except DataError as error:
+            if on_fault is None:
+                raise
+            on_fault(error)
+    if not drawn:
+        raise DataError("there is no picture whose masks can be shown; check the data set")
+    return contact_sheet(drawn, captions=names)

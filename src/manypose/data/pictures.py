@@ -168,13 +168,17 @@ class LabelledPicture:
             head_boxes=None if self.head_boxes is None else move(self.head_boxes),
         )
 
+    def size_within(self, longest: int) -> tuple[int, int]:
+        """The picture's (w, h) at a longer side of at most `longest` pixels."""
+        scale = min(1.0, longest / max(self.size))
+        return max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale))
+
     def shrunk(self, longest: int) -> tuple[LabelledPicture, NDArray[np.uint8]]:
         """The labels and the picture at a longer side of at most `longest` pixels."""
         picture = self.read()
-        scale = longest / max(self.size)
-        if scale >= 1:
+        size = self.size_within(longest)
+        if size == self.size:
             return self, picture
-        size = (max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale)))
         return self.scaled(size), np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -31,13 +32,17 @@ class PicturePlaces:
     file: Path
     images: Path | None = None
     _candidates: list[tuple[Path, str]] = field(init=False)
+    _folders: set[Path] = field(init=False)
+    _listed: dict[tuple[Path, str], frozenset[str]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.images is not None and not self.images.exists():
             raise DataError(
                 f"{self.images}: does not exist; give the folder or zip file of the pictures of {self.file}"
             )
-        self._candidates = _usual_places(self.file) if self.images is None else _with_parts(self.images, self.file)
+        found = _usual_places(self.file) if self.images is None else _with_parts(self.images, self.file)
+        self._candidates = [place for place in dict.fromkeys(found) if place[0].exists()]
+        self._folders = {archive for archive, _ in self._candidates if archive.is_dir()}
 
     def find(self, name: str, image: Mapping[str, Any] | None = None) -> tuple[Path, str]:
         """Folder or zip file, and name in it, of a picture; where it would be, when it is not there."""
@@ -46,12 +51,22 @@ class PicturePlaces:
             return usual, name
         if self.images is None and _holds(usual, name):
             return usual, name
+        last = PurePosixPath(name).name
         for position, (archive, prefix) in enumerate(self._candidates):
-            for inside in (prefix + name, prefix + PurePosixPath(name).name):
-                if _holds(archive, inside):
+            for inside in dict.fromkeys((prefix + name, prefix + last)):
+                if self._lists(archive, inside):
                     self._candidates.insert(0, self._candidates.pop(position))  # the next one is likely there, too
                     return archive, inside
         return self.images or usual, name
+
+    def _lists(self, archive: Path, name: str) -> bool:
+        """Whether a place holds a picture; each folder is listed once, since asking for every name takes far longer."""
+        is_zip = archive not in self._folders
+        folder, _, last = ("", "", name) if is_zip else name.rpartition("/")
+        if (archive, folder) not in self._listed:
+            found = _members(archive, archive.stat().st_mtime_ns) if is_zip else _files_in(archive / folder)
+            self._listed[archive, folder] = found
+        return last in self._listed[archive, folder]
 
 
 def safe_name(name: Any) -> str:
@@ -112,6 +127,14 @@ def _with_parts(base: Path, file: Path) -> list[tuple[Path, str]]:
 
 def _as_places(archive: Path, prefix: str) -> list[tuple[Path, str]]:
     return [(archive, prefix), (archive, "")] if archive.is_file() else []
+
+
+def _files_in(folder: Path) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file())
+    except OSError:
+        return frozenset()
 
 
 def _holds(archive: Path, name: str) -> bool:

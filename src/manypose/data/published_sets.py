@@ -11,6 +11,7 @@ from dataclasses import dataclass
 _COCO = "https://s3.amazonaws.com/images.cocodataset.org"  # the site's own name has no valid certificate
 _MPI = "https://datasets.d2.mpi-inf.mpg.de/andriluka14cvpr"
 _MMPOSE = "https://download.openmmlab.com/mmpose/datasets"
+_MMPOSE_PARTS = ("train", "val", "test", "trainval")  # files of annotations beside each other in one archive
 _LSP = "http://sam.johnson.io/research"
 _DRIVE = "https://drive.google.com/file/d"
 MB, GB = 10**6, 10**9
@@ -49,17 +50,22 @@ class Piece:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A data set: its files, and the terms that its publishers state."""
+    """A data set: its files, and the terms that its publishers state.
+
+    usual     the parts that are fetched when none is named
+    together  parts that the files hold together: to ask for one gets all
+    """
 
     title: str
     pieces: tuple[Piece, ...]
     terms: str
-    usual: tuple[str, ...] = ()  # the parts that are fetched when none is named
+    usual: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts that can be asked for."""
-        return tuple(dict.fromkeys(piece.part for piece in self.pieces if piece.part))
+        return tuple(dict.fromkeys(piece.part for piece in self.pieces if piece.part)) + self.together
 
 
 def _coco_pictures(part: str, year: int, size: int, md5: str) -> Piece:
@@ -125,11 +131,13 @@ SETS = {
                   unpacked=13 * GB),
         ),
         "see http://human-pose.mpi-inf.mpg.de (research)",
+        together=_MMPOSE_PARTS,
     ),
     "lsp": PublishedSet(
         "Leeds Sports Pose, 14 joints",
         (Piece("lsp_dataset.zip", f"{_LSP}/lsp_dataset.zip", about=40 * MB, unpacked=50 * MB),),
         "no licence stated; cite Johnson and Everingham, BMVC 2010",
+        together=("train", "test"),
     ),
     "lspet": PublishedSet(
         "Leeds Sports Pose, extended training set, 14 joints",
@@ -145,5 +153,6 @@ SETS = {
                   by_hand=f"{_DRIVE}/1VprytECcLtU4tKP32SYi_7oDRbw7yUTL/view"),
         ),
         "see https://github.com/Jeff-sjtu/CrowdPose",
+        together=_MMPOSE_PARTS,
     ),
 }  # fmt: skip

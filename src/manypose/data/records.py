@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manypose.data.joint_names import joint_sources, map_people
 from manypose.data.pictures import LabelledPicture, MaskFiles, Segment
-from manypose.people import People
-from manypose.skeleton import Skeleton, skeleton_of_joints
+from manypose.skeleton import Skeleton
 
 Array = NDArray[np.float32]
 HALF_PIXEL = 0.5  # boxes and polygons of files lie along the edges of pixels, ours run through their middles
@@ -61,10 +61,9 @@ def make_picture(
     Joints that the file cannot label are unsure.
     """
     data = np.array([person.joints for person in people], np.float64).reshape(len(people), len(joints), 3)
-    keypoints = np.where(data[..., 2:] > 0, data[..., :2], np.nan)
-    own = skeleton_of_joints(joints) if people else skeleton  # a file without any joints has nobody to map
-    mapped = People.build(keypoints if people else [], data[..., 2] / 2 if people else None, skeleton=own).to(skeleton)
-    unsure = np.tile(unknown_joints(joints, skeleton), (len(people), 1))
+    places = np.where(data[..., 2:] > 0, data[..., :2], np.nan)
+    keypoints, scores = map_people(places, data[..., 2] / 2, joints, skeleton)
+    unsure = np.tile(unknown_joints(joints, skeleton), (len(people), 1)) if people else np.zeros(scores.shape, bool)
     for row, person in zip(unsure, people, strict=True):
         if person.unsure is not None and person.unsure.any():
             row |= _map_unsure(person.unsure, joints, skeleton)
@@ -74,11 +73,11 @@ def make_picture(
         archive=place[0],
         name=place[1],
         size=size,
-        keypoints=mapped.keypoints,
-        unsure=unsure & np.isnan(mapped.keypoints[..., 0]),
+        keypoints=keypoints,
+        unsure=unsure & np.isnan(keypoints[..., 0]),
         boxes=np.array([person.box for person in people], np.float32).reshape(-1, 4),
         ignore=np.array([someone.box for someone in unlabelled], np.float32).reshape(-1, 4),
-        visible=mapped.scores > 0.75,  # a hidden joint has half of the score, and a derived one its parts' least
+        visible=scores > 0.75,  # a hidden joint has half of the score, and a derived one its parts' least
         areas=np.array([person.area for person in people], np.float32),
         segments=tuple(person.segment for person in people),
         ignore_segments=tuple(someone.segment for someone in unlabelled),
@@ -93,12 +92,7 @@ def make_picture(
 
 def unknown_joints(names: tuple[str, ...], skeleton: Skeleton) -> NDArray[np.bool_]:
     """(K,): joints that a file with these names cannot label."""
-
-    def known(joint: str) -> bool:
-        parts = skeleton.derived.get(joint, ())
-        return joint in names or (bool(parts) and set(parts) <= set(names))
-
-    return np.array([not known(joint) for joint in skeleton.joints])
+    return np.array([not parts for parts in joint_sources(names, skeleton)])
 
 
 def _map_unsure(unsure: NDArray[np.bool_], names: tuple[str, ...], skeleton: Skeleton) -> NDArray[np.bool_]:

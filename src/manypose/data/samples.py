@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -108,17 +111,30 @@ class FieldSamples(NumberedSamples):
         mosaic = random.uniform() < self.sources[source].augmentation.mosaic
         picture, heatmaps, fields, weights = self._mosaic(random) if mosaic else self._single(random, source)
         return {
-            "picture": torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))),
+            "picture": torch.from_numpy(to_planes(picture)),
             "heatmaps": torch.from_numpy(heatmaps),
             "fields": torch.from_numpy(fields),
             "weights": torch.from_numpy(weights),
         }
 
-    def preload(self) -> None:
-        """Read all pictures now and keep them decoded: processes that are forked afterwards share them."""
+    def preload(self, most_bytes: int | None = None) -> None:
+        """Read pictures now and keep them decoded: processes that are forked afterwards share them.
+
+        How much memory all of them take is logged before any is read. They are kept as far as `most_bytes` go (half of
+        the memory that is free, if not given); the others are read each time, as without, which a warning says. The
+        samples are the same.
+        """
         keys = [(s, i) for s, source in enumerate(self.sources) for i in range(len(source.pictures))]
+        sizes = np.cumsum([3 * math.prod(self.sources[s].pictures[i].size_within(self.longest)) for s, i in keys])
+        most = free_memory() // 2 if most_bytes is None else most_bytes
+        kept = keys[: int(np.searchsorted(sizes, most, side="right"))]
+        logger.info("%d pictures of at most %d pixels take %.1f GB", len(keys), self.longest, sizes[-1] / 1e9)
+        if len(kept) < len(keys):
+            text = "only %d of %d pictures are kept in memory: all take %.1f GB of the %.1f GB that may be used; set "
+            text += "preload: false, or make longest smaller"
+            logger.warning(text, len(kept), len(keys), sizes[-1] / 1e9, most / 1e9)
         with ThreadPoolExecutor() as pool:  # decoding and shrinking release the interpreter's lock
-            for key, picture in zip(keys, pool.map(self._read, keys), strict=True):
+            for key, picture in zip(kept, pool.map(self._read, kept), strict=True):
                 if picture is not None:
                     self._kept[key] = picture
 
@@ -142,7 +158,7 @@ class FieldSamples(NumberedSamples):
         settings = self.sources[source].augmentation
         crop = augment.random_crop(labels, picture, size, settings, self.codec.skeleton, random)
         heatmaps, fields = encode_targets(crop.keypoints, size, self.codec, self.rules)
-        weights = self._weights(labels, crop, size)
+        weights = cell_weights(labels, crop, size, self.codec)
         return augment.change_colours(crop.picture, settings, random), heatmaps, fields, weights
 
     def _mosaic(self, random: np.random.Generator) -> tuple[NDArray[np.uint8], Array, Array, NDArray[np.uint8]]:
@@ -174,20 +190,47 @@ class FieldSamples(NumberedSamples):
                 self.skip(error, tries)
         raise AssertionError("the last try raises")
 
-    def _weights(self, labels: LabelledPicture, crop: Crop, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Weights (K + 1 + 2L, h, w): 0 in the areas of people without labels and, in the channels of a joint that may
-        be there unlabelled, in the area of its person."""
-        width, height = self.codec.grid(size)
-        skeleton = self.codec.skeleton
-        ends = np.array(skeleton.fields, np.intp).reshape(-1, 2)
-        known = 1 - areas.unlabelled_cells(labels, crop.matrix, (width, height), self.codec.stride)
-        weights = np.repeat(known[None], len(skeleton) + 1 + 2 * len(ends), axis=0)
-        area = np.zeros((height, width), np.uint8)
-        for quad, unsure in zip(crop.quads, crop.unsure, strict=True):
-            if unsure.any():
-                area[:] = 0
-                areas.fill(area, np.asarray(geometry.pixel_to_cell(quad, self.codec.stride), np.float32), 1)
-                limbs = np.repeat(unsure[ends].any(axis=1), 2)
-                channels = np.concatenate([unsure, [True], limbs])
-                weights[np.ix_(channels)] *= 1 - area
-        return weights
+
+def to_planes(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture (h, w, 3) as (3, h, w): twice as fast as a transposed copy of NumPy's."""
+    planes = np.empty((3, *picture.shape[:2]), np.uint8)
+    cv2.split(picture, list(planes))
+    return planes
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: what the machine has free, and what its control group allows (Linux).
+
+    Where neither is known, 4 GiB are assumed.
+    """
+    free = [int(row.split()[1]) * 1024 for row in _lines("/proc/meminfo") if row.startswith("MemAvailable:")]
+    limit, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit and used and limit[0].isdigit() and used[0].isdigit():
+        free.append(max(0, int(limit[0]) - int(used[0])))
+    return min(free, default=2**32)
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        return Path(file).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def cell_weights(labels: LabelledPicture, crop: Crop, size: tuple[int, int], codec: FieldsCodec) -> NDArray[np.uint8]:
+    """Weights (K + 1 + 2L, h, w): 0 in the areas of people without labels and, in the channels of a joint that may
+    be there unlabelled, in the area of its person."""
+    width, height = codec.grid(size)
+    skeleton = codec.skeleton
+    ends = np.array(skeleton.fields, np.intp).reshape(-1, 2)
+    known = 1 - areas.unlabelled_cells(labels, crop.matrix, (width, height), codec.stride)
+    weights = np.repeat(known[None], len(skeleton) + 1 + 2 * len(ends), axis=0)
+    area = np.zeros((height, width), np.uint8)
+    for quad, unsure in zip(crop.quads, crop.unsure, strict=True):
+        if unsure.any():
+            area[:] = 0
+            areas.fill(area, np.asarray(geometry.pixel_to_cell(quad, codec.stride), np.float32), 1)
+            limbs = np.repeat(unsure[ends].any(axis=1), 2)
+            channels = np.concatenate([unsure, [True], limbs])
+            weights[np.ix_(channels)] *= 1 - area
+    return weights

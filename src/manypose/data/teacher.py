@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manypose.data.joint_names import map_people
 from manypose.data.pictures import LabelledPicture
 from manypose.data.records import HALF_PIXEL
 from manypose.errors import DataError
-from manypose.people import People
 from manypose.skeleton import Skeleton, load_skeleton
 
 Array = NDArray[np.float32]
@@ -54,11 +54,11 @@ def with_teacher(picture: LabelledPicture, found: Sequence[Mapping[str, Any]], s
         return picture
     coco = load_skeleton("coco17")
     data = np.array([row["keypoints"] for row in found], np.float32).reshape(len(found), len(coco), 3)
-    people = People.build(data[..., :2], data[..., 2], skeleton=coco).to(skeleton)
+    keypoints, scores = map_people(data[..., :2], data[..., 2], coco.joints, skeleton)
     found_boxes = _corners([row["bbox"] for row in found])
     sure = np.array([row["box_score"] for row in found]) >= SURE_PERSON
-    place = np.where(people.scores[..., None] >= SURE_JOINT, people.keypoints, np.nan)
-    doubtful = (people.scores >= POSSIBLE_JOINT) & np.isnan(place[..., 0])
+    place = np.where(scores[..., None] >= SURE_JOINT, keypoints, np.float32(np.nan))
+    doubtful = (scores >= POSSIBLE_JOINT) & np.isnan(place[..., 0])
 
     inside = _shared_part(picture.boxes, found_boxes)  # (labelled, found)
     filled = _fill_unknown(picture.keypoints, picture.unsure, picture.boxes, place, inside)

@@ -15,7 +15,7 @@ from manypose import geometry
 from manypose.codecs.heatmaps import HeatmapCodec
 from manypose.data.augment import ColourChanges, change_colours
 from manypose.data.pictures import LabelledPicture
-from manypose.data.samples import NumberedSamples
+from manypose.data.samples import NumberedSamples, to_planes
 from manypose.errors import DataError
 from manypose.skeleton import Skeleton
 
@@ -104,7 +104,7 @@ class TopDownSamples(NumberedSamples):
         picture = np.asarray(cv2.warpAffine(photo, matrix, self.size, flags=cv2.INTER_LINEAR), np.uint8)
         picture = change_colours(picture, self.augmentation, random)
         return {
-            "picture": torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))),
+            "picture": torch.from_numpy(to_planes(picture)),
             "heatmaps": torch.from_numpy(heatmaps[0]),
             "weights": torch.from_numpy(weights[0] * self.joint_weights),
         }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from manypose.data.mpii import FIRST_PIXEL, SCALE_UNIT
 from manypose.data.pictures import LabelledPicture, Segment
@@ -67,7 +68,9 @@ def write_dataset(
                 write_bytes(file, content, overwrite=overwrite)
     except OSError as error:
         raise OutputError(f"{base}: cannot be written: {error.strerror or error}") from None
-    return FORMATS[to](pictures, skeleton, folder, names, part, overwrite)
+    written = FORMATS[to](pictures, skeleton, folder, names, part, overwrite)
+    masks = sum(picture.masks is not None for picture in pictures)
+    return replace(written, lost=(*written.lost, f"the masks of {masks} pictures")) if masks else written
 
 
 def write_coco(
@@ -231,17 +234,20 @@ def write_mpii_json(
 ) -> Written:
     """Write a list of {image, center, scale, joints, joints_vis}, 1-based, with joints mapped to MPII's 16 by name.
 
-    The scale is the longer side of the box / 200. People to ignore, hidden joints and joints that MPII does not have
-    cannot be written. Raises `DataError` when the skeletons share no joint.
+    The scale is the longer side of the box / 200. Someone with labels, but none that MPII has, is listed without a
+    joint, which readers take for an area to ignore. People to ignore, joints that MPII does not have, and which joints
+    are hidden cannot be written. Raises `DataError` when the skeletons share no joint.
     """
     mpii, rows = load_skeleton("mpii16"), []
     names = names or [picture.name for picture in pictures]
     if not set(mpii.joints) & set(skeleton.joints):
         raise DataError(f"the skeleton {skeleton.name!r} shares no joint with MPII's")
+    bare = 0
     for picture, name in zip(pictures, names, strict=True):
         places = People.build(picture.keypoints, skeleton=skeleton).to(mpii).keypoints
         for joints, box in zip(places, picture.boxes.astype(np.float64), strict=True):
             there = ~np.isnan(joints[:, 0])
+            bare += not there.any()
             shown = np.where(there[:, None], joints + FIRST_PIXEL, -1)
             centre = (box[:2] + box[2:]) / 2 + FIRST_PIXEL
             rows.append(
@@ -254,11 +260,26 @@ def write_mpii_json(
                 }
             )
     write_bytes(file, json.dumps(rows, ensure_ascii=False).encode(), overwrite=overwrite)
-    ignored = sum(len(picture.ignore) for picture in pictures)
     empty = sum(not len(picture) for picture in pictures)
-    lost = [f"{ignored} people without labels"] if ignored else []
-    lost += [f"{empty} pictures of nobody with labels"] if empty else []
-    return Written(file, len(pictures) - empty, len(rows), tuple(lost))
+    lost = _lost_by_mpii(pictures, np.array([joint not in mpii.joints for joint in skeleton.joints]), bare)
+    return Written(file, len(pictures) - empty, len(rows) - bare, lost)
+
+
+def _lost_by_mpii(pictures: Sequence[LabelledPicture], unknown: NDArray[np.bool_], bare: int) -> tuple[str, ...]:
+    """In words, what MPII's lists cannot hold; `unknown` (K,) are the joints that they do not have."""
+    counts = [0, 0]
+    for picture in pictures:
+        labelled = ~np.isnan(picture.keypoints[..., 0])
+        counts[0] += int(labelled[:, unknown].sum())
+        counts[1] += int((labelled & ~picture.visible)[:, ~unknown].sum())
+    words = {
+        "{} people without labels": sum(len(picture.ignore) for picture in pictures),
+        "{} pictures of nobody with labels": sum(not len(picture) for picture in pictures),
+        "{} joints that MPII does not have": counts[0],
+        "the labels of {} people, who are listed without a joint": bare,
+        "that {} joints are hidden": counts[1],
+    }
+    return tuple(text.format(count) for text, count in words.items() if count)
 
 
 FORMATS: dict[str, Callable[..., Written]] = {

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manypose.cli.arguments import add_command, whole_number
+from manypose.cli.data.skipping import readers_silent
 from manypose.cli.terminal import complain, console, counted, literal, progress_bar, say, table
 
 if TYPE_CHECKING:
@@ -84,22 +82,12 @@ def run(arguments: Namespace) -> int:
     return _verdict(checked.report)
 
 
-@contextlib.contextmanager
-def readers_silent() -> Iterator[None]:
-    """Keep the readers from logging what is a finding anyhow."""
-    logger = logging.getLogger("manypose.data.faults")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
 def _show(report: Report, *, most: int) -> None:
     from manypose.data.check.findings import KINDS
 
     columns = ("pictures", "annotations", "people_with_joints", "boxes_only", "crowds", "joints_per_person")
     shown = table("file", *(column.replace("_", " ") for column in columns), right=columns)
+    shown.columns[0].no_wrap = True
     for file, counts in report.counts.items():
         shown.add_row(literal("/".join(Path(file).parts[-2:])), *(literal(counts[column]) for column in columns))
     console().print(shown)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manypose.cli.arguments import add_command, positive, whole_number
-from manypose.cli.data.check import readers_silent
+from manypose.cli.data.skipping import add_skip, faults_in_own_words, readers_silent, tell_left_out
 from manypose.cli.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 KINDS = ("coco", "wholebody", "crowdpose", "mpii-json", "mpii-mat", "lsp", "openpose-json", "yolo")
 PACKED = ("hdf5", "lmdb", "webdataset")
 FORMATS = ("coco", "yolo", "mpii-json")
-MOST_FAULTS = 20  # printed
 
 
 def add_parser(subparsers: Subparsers) -> ArgumentParser:
@@ -42,12 +41,12 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
     add("-o", "--out", type=Path, metavar="FOLDER", required=True, help="where it goes; made when it is not there")
     add("--to", choices=FORMATS, default="coco", help="the format that comes out (default: coco)")
     add("--kind", choices=(*KINDS, *PACKED), help="what SOURCE is, where its content does not tell")
-    add("--part", choices=("train", "val", "test"), help="only this part of SOURCE")
+    add("--part", choices=("train", "val", "test", "trainval"), help="only this part of SOURCE")
     add("--images", type=Path, metavar="PLACE", help="folder or zip file of the pictures, when it is no usual one")
     add("--skeleton", metavar="NAME|YAML", help="joints that come out, by name (default: those of SOURCE)")
     add("--val-size", type=positive, metavar="N", help="split a part off: a share below 1, or a number of pictures")
     add("--seed", type=whole_number(0), default=0, metavar="N", help="of the split (default: 0)")
-    add("--skip", action="store_true", help="leave out what is at fault, and go on")
+    add_skip(parser)
     add("--labels-only", action="store_true", help="do not copy the pictures")
     add("--overwrite", action="store_true", help="replace files that are there already")
     return parser
@@ -66,7 +65,7 @@ def run(arguments: Namespace) -> int:
         else dataset_skeleton(source, kind=arguments.kind, part=part)
     )
     faults: list[Fault] = []
-    with readers_silent():  # the faults are told below
+    with readers_silent(), faults_in_own_words(skip=arguments.skip):  # what is left out is told below
         pictures = read_dataset(
             source,
             skeleton,
@@ -94,7 +93,7 @@ def run(arguments: Namespace) -> int:
         )
     if arguments.val_size:
         write_split(arguments.out / "split.json", train, val, overwrite=arguments.overwrite)
-    _report_faults(faults)
+    tell_left_out(faults)
     return 0
 
 
@@ -102,10 +101,3 @@ def _report(written: Written) -> None:
     say(f"{written.file}: {written.pictures} pictures, {written.people} people with labels")
     if written.lost:
         complain(f"the format cannot hold {', '.join(written.lost)}; they are left out")
-
-
-def _report_faults(faults: list[Fault]) -> None:
-    for fault in faults[:MOST_FAULTS]:
-        complain(f"left out: {fault}")
-    if len(faults) > MOST_FAULTS:
-        complain(f"... and {len(faults) - MOST_FAULTS} more")

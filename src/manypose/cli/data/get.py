@@ -36,7 +36,11 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
     parser.add_argument("name", metavar="NAME", choices=NAMES, help=", ".join(NAMES))
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where it goes; made when it is not there")
     parser.add_argument(
-        "--part", action="append", default=[], metavar="PART", help="train, val or test; may be given several times"
+        "--part",
+        action="append",
+        default=[],
+        metavar="PART",
+        help="train, val, test or trainval; may be given several times",
     )
     parser.add_argument(
         "--from",
@@ -74,10 +78,10 @@ def run(arguments: Namespace) -> int:
             jobs=arguments.jobs,
             progress=progress,
         )
-    return _report(arguments.name, got)
+    return _report(arguments.name, got, arguments.part)
 
 
-def _report(name: str, got: Got) -> int:
+def _report(name: str, got: Got, parts: list[str]) -> int:
     from manypose.data.published_sets import SETS
 
     for file in got.present:
@@ -91,7 +95,11 @@ def _report(name: str, got: Got) -> int:
         files = counted(len(got.by_hand), "file is", "files are")
         complain(f"{files} missing; then run this again with --from FILE (or the folder that holds them)")
         return 1
-    say(f"next: manypose data check {got.folder}")
+    together = [part for part in parts if part in SETS[name].together]
+    if together:
+        say(f"{name}: its files hold all parts: {', '.join(SETS[name].together)}")
+    part = f" --part {together[0]}" if together else ""
+    say(f"next: manypose data check {got.folder}{part}")
     return 0
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manypose.cli.arguments import add_command, whole_number
+from manypose.cli.data.skipping import add_skip, faults_in_own_words, readers_silent, tell_left_out
 from manypose.cli.terminal import counted, progress_bar, say
 
 if TYPE_CHECKING:
     from manypose.cli.arguments import Subparsers
+    from manypose.data.faults import Fault
+    from manypose.errors import DataError
 
 RULES = ("manypose", "cmu", "keras", "treb1en", "daniil")
 
@@ -40,6 +43,7 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
     add("--rule", choices=RULES, default="manypose", help="whose rule says who is left out (default: manypose)")
     add("--vis", action="store_true", help="also write masks.png: pictures with people green, left out red")
     add("--samples", type=whole_number(1, 200), default=24, metavar="N", help="pictures on masks.png (default: 24)")
+    add_skip(parser)
     add("--overwrite", action="store_true", help="replace files that are there already")
     return parser
 
@@ -51,12 +55,27 @@ def run(arguments: Namespace) -> int:
     from manypose.images import write_image
 
     rule = find_rule(arguments.rule)
-    pictures = read_dataset(arguments.source, kind=arguments.kind, part=arguments.part, images=arguments.images)
+    faults: list[Fault] = []
+    broken: list[DataError] = []
+    on_fault = broken.append if arguments.skip else None
+    with readers_silent(), faults_in_own_words(skip=arguments.skip):  # what is left out is told below
+        pictures = read_dataset(
+            arguments.source,
+            kind=arguments.kind,
+            part=arguments.part,
+            images=arguments.images,
+            on_fault="skip" if arguments.skip else "stop",
+            faults=faults,
+        )
     with progress_bar("pictures", total=len(pictures)) as progress:
-        files = write_masks(pictures, arguments.out, rule=rule, overwrite=arguments.overwrite, progress=progress)
+        files = write_masks(
+            pictures, arguments.out, rule=rule, overwrite=arguments.overwrite, on_fault=on_fault, progress=progress
+        )
     say(f"{arguments.out}: mask_miss and mask_all of {counted(len(files), 'picture', 'pictures')}")
     if arguments.vis:
         sheet = arguments.out / "masks.png"
-        write_image(sheet, sheet_of_masks(pictures, most=arguments.samples, rule=rule), overwrite=arguments.overwrite)
+        drawn = sheet_of_masks(pictures, most=arguments.samples, rule=rule, on_fault=on_fault)
+        write_image(sheet, drawn, overwrite=arguments.overwrite)
         say(f"written: {sheet}")
+    tell_left_out([*faults, *dict.fromkeys(map(str, broken))])
     return 0

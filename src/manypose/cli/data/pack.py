@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manypose.cli.arguments import add_command, whole_number
-from manypose.cli.data.check import readers_silent
-from manypose.cli.terminal import complain, counted, progress_bar, say
+from manypose.cli.data.skipping import add_skip, faults_in_own_words, readers_silent, tell_left_out
+from manypose.cli.terminal import counted, progress_bar, say
 
 if TYPE_CHECKING:
     from manypose.cli.arguments import Subparsers
@@ -35,7 +35,14 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
     )
     add = parser.add_argument
     add("source", type=Path, metavar="SOURCE", help="file or folder of the data set")
-    add("-o", "--out", type=Path, metavar="FILE", required=True, help="its ending decides: .h5, .tar, -{000..}.tar")
+    add(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        required=True,
+        help="its ending decides: .h5, .tar, -{000..}.tar; its folder is made",
+    )
     add("--kind", metavar="KIND", help="kind of the data set (default: seen from its content)")
     add("--part", metavar="PART", help="of a folder with several: train, val, test")
     add("--images", type=Path, metavar="PLACE", help="folder or zip file of the pictures, where it is not a usual one")
@@ -45,32 +52,34 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
     add("--shard-size", type=whole_number(1), default=2000, metavar="N", help="pictures of a shard (default: 2000)")
     add("--channels", type=int, choices=(5, 6), default=6, help=".h5: 5 leaves out the mask of all people")
     add("--validation", action="store_true", help=".h5: mark the samples as those of a validation set")
-    add("--skip-broken", action="store_true", help="leave out pictures that cannot be read, and say which")
+    add_skip(parser)
     add("--resume", action="store_true", help="keep the shards that an interrupted run has written")
     add("--overwrite", action="store_true", help="replace files that are there already")
     return parser
 
 
 def run(arguments: Namespace) -> int:
-    """Run the command; 1 when pictures were left out."""
+    """Run the command."""
     from manypose.data.datasets import dataset_skeleton, read_dataset
     from manypose.data.packing.program import pack
+    from manypose.files import make_folder
     from manypose.skeleton import load_skeleton
 
     named, source = arguments.skeleton, {"kind": arguments.kind, "part": arguments.part}
     skeleton = load_skeleton(named) if named else dataset_skeleton(arguments.source, **source)
     faults: list[Fault | DataError] = []
     unread: list[Fault] = []
-    with readers_silent():  # the faults are told below
+    with readers_silent(), faults_in_own_words(skip=arguments.skip):  # what is left out is told below
         pictures = read_dataset(
             arguments.source,
             skeleton,
             images=arguments.images,
-            on_fault="skip" if arguments.skip_broken else "stop",
+            on_fault="skip" if arguments.skip else "stop",
             faults=unread,
             **source,
         )
     faults += unread
+    make_folder(arguments.out.parent)
     with progress_bar("pictures", total=len(pictures)) as progress:
         files = pack(
             pictures,
@@ -83,13 +92,12 @@ def run(arguments: Namespace) -> int:
             validation=arguments.validation,
             overwrite=arguments.overwrite,
             resume=arguments.resume,
-            on_fault=faults.append if arguments.skip_broken else None,
+            on_fault=faults.append if arguments.skip else None,
             progress=progress,
         )
-    for fault in faults:
-        complain(f"left out: {fault}")
+    tell_left_out(faults)
     size = sum(file.stat().st_size for file in files)
     packed = counted(len(pictures) + len(unread) - len(faults), "picture", "pictures")
     where = str(files[0]) if len(files) == 1 else f"{len(files)} shards, {files[0]} to {files[-1].name}"
     say(f"{where}: {packed}, {size / 1e6:.1f} MB")
-    return 1 if faults else 0
+    return 0

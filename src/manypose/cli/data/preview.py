@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manypose.cli.arguments import add_command, whole_number
+from manypose.cli.data.skipping import add_skip, faults_in_own_words, readers_silent, tell_left_out
 from manypose.cli.terminal import counted, say
-from manypose.errors import DataError, require
+from manypose.errors import require
 
 if TYPE_CHECKING:
     from manypose.cli.arguments import Subparsers
+    from manypose.data.faults import Fault
     from manypose.data.pictures import LabelledPicture
     from manypose.data.samples import FieldSamples
     from manypose.skeleton import Skeleton
@@ -47,6 +49,7 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the sheet, .png or .jpg")
     parser.add_argument("--count", type=whole_number(1, 200), default=12, metavar="N", help="samples (default: 12)")
     parser.add_argument("--epoch", type=whole_number(0), default=0, metavar="N", help="of a recipe or set (default: 0)")
+    add_skip(parser)
     parser.add_argument("--overwrite", action="store_true", help="write over a sheet that is there")
     parser.add_argument(
         "--skeleton", default="openpose18", metavar="NAME", help="joints of a set or a server (default: openpose18)"
@@ -69,7 +72,8 @@ def run(arguments: Namespace) -> int:
 
     if arguments.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise OutputError(f"{arguments.out}: the sheet is written as .png or .jpg; give such a name")
-    samples, skeleton = _served(arguments) if "://" in arguments.what else _made(arguments)
+    with faults_in_own_words(skip=arguments.skip):
+        samples, skeleton = _served(arguments) if "://" in arguments.what else _made(arguments)
     sheet = draw_samples(samples, skeleton)
     content = cv2.imencode(arguments.out.suffix.lower(), sheet[..., ::-1])[1].tobytes()
     write_bytes(arguments.out, content, overwrite=arguments.overwrite)
@@ -100,22 +104,18 @@ def _made(arguments: Namespace) -> tuple[list[Any], Skeleton]:
     is_recipe = file.suffix.lower() in (".yaml", ".yml")
     if arguments.overrides and not is_recipe:
         arguments.parser.error(f"{arguments.overrides[0]}: only a recipe has settings to override")
-    samples = _of_recipe(file, arguments.overrides) if is_recipe else _of_data_set(file, arguments)
+    samples = _of_recipe(file, arguments) if is_recipe else _of_data_set(file, arguments)
     samples.set_epoch(arguments.epoch)
     return [samples[index] for index in range(arguments.count)], samples.codec.skeleton
 
 
-def _of_recipe(file: Path, overrides: list[str]) -> FieldSamples:
-    from manypose.data.samples import FieldSamples
-    from manypose.training.program import make_loader
-    from manypose.training.recipe import read_recipe
+def _of_recipe(file: Path, arguments: Namespace) -> FieldSamples:
+    from manypose.cli.data.serve import make_samples
+    from manypose.training.recipe_file import read_recipe
 
-    recipe = read_recipe(file, overrides)
+    recipe = read_recipe(file, arguments.overrides)
     # A dozen samples need no more than their own pictures.
-    samples = make_loader(recipe.model_copy(update={"preload": False, "workers": 0})).dataset
-    if not isinstance(samples, FieldSamples):
-        raise DataError(f"{file}: the samples of this recipe cannot be shown")
-    return samples
+    return make_samples(recipe.model_copy(update={"preload": False}), split="train", skip=arguments.skip)
 
 
 def _of_data_set(place: Path, arguments: Namespace) -> FieldSamples:
@@ -125,16 +125,17 @@ def _of_data_set(place: Path, arguments: Namespace) -> FieldSamples:
     from manypose.skeleton import load_skeleton
 
     skeleton = load_skeleton(arguments.skeleton)
-    pictures = [picture for picture in _read_set(place, skeleton) if len(picture)]
+    pictures = [picture for picture in _read_set(place, skeleton, skip=arguments.skip) if len(picture)]
     source = Source(pictures, Augmentation())
-    return FieldSamples([source], FieldsCodec(skeleton), size=_SIZE, count=arguments.count, seed=0)
+    codec = FieldsCodec(skeleton)
+    return FieldSamples([source], codec, size=_SIZE, count=arguments.count, seed=0, skip_broken=arguments.skip)
 
 
-def _read_set(place: Path, skeleton: Skeleton) -> list[LabelledPicture]:
-    from manypose.data.packing.program import packed_kind, read_packed
-
-    if packed_kind(place) is not None:
-        return read_packed(place, skeleton)
+def _read_set(place: Path, skeleton: Skeleton, *, skip: bool) -> list[LabelledPicture]:
     from manypose.data.datasets import read_dataset
 
-    return read_dataset(place, skeleton)
+    faults: list[Fault] = []
+    with readers_silent():
+        pictures = read_dataset(place, skeleton, on_fault="skip" if skip else "stop", faults=faults)
+    tell_left_out(faults)
+    return pictures

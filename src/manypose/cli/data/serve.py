@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manypose.cli.arguments import add_command, whole_number
+from manypose.cli.data.skipping import add_skip, faults_in_own_words
 from manypose.cli.terminal import counted, say
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
         type=_share,
         default=0.0,
         metavar="SHARE",
-        help="share of the pictures that train leaves out and val is made of; the same on all servers (default: 0)",
+        help="share of the pictures that train leaves out and val is made of, the same on all servers (default: as "
+        "the recipe says)",
     )
     group.add_argument("--epochs", type=whole_number(1), metavar="N", help="end after N epochs (default: never)")
     group.add_argument(
@@ -61,9 +63,7 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
         metavar="I/N",
         help="make the I-th of N parts of each epoch (default: 1/1)",
     )
-    group.add_argument(
-        "--skip-broken", action="store_true", help="go on after a picture that cannot be read, which is logged"
-    )
+    add_skip(group)
     group = parser.add_argument_group("how it is served")
     group.add_argument("--bind", default=BIND, metavar="ADDRESS", help=f"(default: {BIND})")
     group.add_argument("--mode", choices=("compact", "classic"), default="compact", help="(default: compact)")
@@ -79,8 +79,6 @@ def run(arguments: Namespace) -> int:
     """Run the command."""
     if (arguments.make_key is None) == (arguments.recipe is None):
         arguments.parser.error("give either a RECIPE, or --make-key FILE")
-    if arguments.split == "val" and arguments.val_size == 0:
-        arguments.parser.error("--split val needs --val-size SHARE, the same as of the server of train")
     from manypose.data.serving.access import check_address, make_key, read_key
 
     if arguments.make_key is not None:
@@ -96,14 +94,13 @@ def _serve(arguments: Namespace, key: Any) -> int:
     from manypose.data.serving.compact import Stream
     from manypose.data.serving.server import ByNumber, serve
     from manypose.errors import require
-    from manypose.training.recipe import read_recipe
+    from manypose.training.recipe_file import read_recipe
 
     for module in ("torch", "lightning", "zmq"):
         require(module, extra="train")
     recipe = read_recipe(arguments.recipe, arguments.overrides)
-    samples = make_samples(
-        recipe, split=arguments.split, val_size=arguments.val_size, skip_broken=arguments.skip_broken
-    )
+    with faults_in_own_words(skip=arguments.skip):
+        samples = make_samples(recipe, split=arguments.split, val_size=arguments.val_size, skip=arguments.skip)
     part, parts = arguments.part
     stream = Stream(
         seed=recipe.seed,
@@ -132,38 +129,27 @@ def _serve(arguments: Namespace, key: Any) -> int:
     return 0
 
 
-def make_samples(recipe: Recipe, *, split: str, val_size: float, skip_broken: bool = False) -> FieldSamples:
-    """The samples of a recipe's pictures, or of their `train` or `val` part; as many in an epoch as there are pictures.
+def make_samples(recipe: Recipe, *, split: str, val_size: float = 0.0, skip: bool = False) -> FieldSamples:
+    """The samples that training by a recipe sees, or, of the split `val`, such samples of the pictures it leaves out.
 
-    Raises `DataError` as `datasets.split` and the readers do.
+    `val_size` above 0 counts in place of the recipe's own. With `skip`, labels and pictures at fault are left out, also
+    where the recipe does not say so. Raises `DataError` as the readers do, and for recipes without such samples.
     """
-    import dataclasses
-
-    from manypose.data import datasets
     from manypose.data.samples import FieldSamples
     from manypose.errors import DataError
-    from manypose.training.program import make_loader
+    from manypose.training import loaders
+    from manypose.training.task import make_task
 
-    whole = make_loader(recipe.model_copy(update={"preload": False, "workers": 0})).dataset
-    if not isinstance(whole, FieldSamples):
-        raise DataError("this recipe's samples cannot be served")
-    sources = whole.sources
-    if val_size > 0:
-        place = ("train", "val").index(split)
-        sources = tuple(
-            dataclasses.replace(source, pictures=datasets.split(source.pictures, val_size)[place]) for source in sources
-        )
-    samples = FieldSamples(
-        sources,
-        whole.codec,
-        size=whole.size,
-        count=sum(len(source.pictures) for source in sources),
-        seed=whole.seed,
-        longest=whole.longest,
-        skip_broken=skip_broken,
-    )
-    if recipe.preload:
-        samples.preload()
+    if any(source.file is None for source in recipe.data):
+        raise DataError("this recipe has its samples from a server; serve the recipe of a data set")
+    changes = {"val_size": val_size} if val_size else {}
+    task = make_task(recipe.model_copy(update=changes | ({"skip_broken": True} if skip else {})))
+    train, val = loaders.read_pictures(task)
+    if split == "val" and not val:
+        raise DataError("the recipe has no pictures for validation; split some off with --val-size SHARE")
+    samples = loaders.make_samples(task, train if split == "train" else val)
+    if not isinstance(samples, FieldSamples):
+        raise DataError("samples of single people cannot be served, only those of bottom-up networks")
     return samples
 
 

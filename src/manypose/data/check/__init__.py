@@ -16,11 +16,12 @@ from manypose.data.check.people import check_people
 from manypose.data.check.pictures import Places, check_pictures, find_places
 from manypose.data.check.sheet import draw_sheets
 from manypose.data.check.sides import check_sides
-from manypose.data.datasets import dataset_skeleton, detect_kind, read_dataset
+from manypose.data.datasets import dataset_skeleton, detect_kind, is_of_part, read_dataset
 from manypose.data.faults import Fault
+from manypose.data.packing.program import packed_kind
 from manypose.data.pictures import LabelledPicture
-from manypose.errors import DataError, OutputError
-from manypose.files import write_bytes
+from manypose.errors import DataError
+from manypose.files import make_folder, write_bytes
 from manypose.images import write_image
 from manypose.skeleton import Skeleton, load_skeleton
 
@@ -91,10 +92,7 @@ def write_report(
 
     Raises `OutputError` when a file is there already and `overwrite` is false.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror}") from None
+    make_folder(folder)
     made = []
     for name, picture in draw_sheets(
         checked.labels, checked.places, checked.report, samples=samples, seed=seed
@@ -128,9 +126,13 @@ def _read_coco_style(
     place: Path, images: Path | None, kind: str | None, part: str | None
 ) -> list[tuple[Labels, Places]]:
     """The COCO-style files of a data set; none where it is of another kind."""
-    if kind not in (None, *COCO_STYLE):
+    if kind not in (None, *COCO_STYLE) or (kind is None and packed_kind(place) is not None):
         return []
-    files = [file for file in _files(place) if part is None or part in file.stem]
+    files = _files(place)
+    if place.is_dir() and part is not None:
+        files = [file for file in files if is_of_part(file, part)]
+    elif place.is_dir() and len(files) > 1:  # one that joins two others is no split beside them
+        files = [file for file in files if not is_of_part(file, "trainval")]
     try:
         return [(labels, find_places(labels, images)) for labels in map(read_labels, files)]
     except DataError:
@@ -142,7 +144,7 @@ def _read_coco_style(
 def _is_of_another_kind(file: Path) -> bool:
     try:
         return detect_kind(file) not in COCO_STYLE
-    except (DataError, RecursionError):
+    except DataError:
         return False
 
 

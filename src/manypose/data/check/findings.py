@@ -35,6 +35,7 @@ KINDS: dict[str, tuple[Level, str]] = {
     "sides-swapped": ("warning", "left and right look swapped"),
     "joints-piled": ("warning", "the joints lie in one place"),
     "joint-beside": ("warning", "a labelled joint lies a little outside of its picture"),
+    "joint-at-corner": ("warning", "a labelled joint lies on the corner of its person's box, as if nobody had set it"),
     "joint-far-from-box": ("warning", "a labelled joint lies far outside of its person's box"),
     "box-beside": ("warning", "a box reaches over the edge of its picture"),
     "flag-odd": ("warning", "a visibility flag is none of 0, 1, 2"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -123,7 +123,10 @@ def labels_of_content(file: Path, content: dict[str, Any]) -> Labels:
 
 
 def labels_of_pictures(file: Path, pictures: Sequence[LabelledPicture], skeleton: Skeleton) -> Labels:
-    """The labels that another reader gave, in the same form; entries are counted in the order that it gave them."""
+    """The labels that another reader gave, in the same form; entries are counted in the order that it gave them.
+
+    An area to ignore is a crowd where it is an RLE, as COCO has them, and else a person without joints.
+    """
     keypoints, boxes = [], []
     where: list[int] = []
     crowd: list[bool] = []
@@ -136,7 +139,7 @@ def labels_of_pictures(file: Path, pictures: Sequence[LabelledPicture], skeleton
         for corners in (picture.boxes, picture.ignore):
             boxes.append(np.concatenate([corners[:, :2] + 0.5, corners[:, 2:] - corners[:, :2]], axis=1))
         where += [place] * (len(picture.boxes) + len(picture.ignore))
-        crowd += [False] * len(picture.boxes) + [True] * len(picture.ignore)
+        crowd += [False] * len(picture.boxes) + [isinstance(area, Mapping) for area in picture.ignore_segments]
         ids += [int(number) if number >= 0 else None for number in picture.person_ids] + [None] * len(picture.ignore)
     count = len(where)
     return Labels(

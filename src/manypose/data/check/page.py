@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -10,6 +11,7 @@ from manypose.data.check.findings import KINDS, Report
 
 MOST_SHOWN = 50  # findings of one kind on the page; check.json has all
 _WIDTH, _HEIGHT, _FOOT = 460, 150, 34
+_WIDEST = 60  # a bar
 _COLOURS = ("#2a6f97", "#f4a259", "#d9d9d9")
 
 _STYLE = """
@@ -18,7 +20,10 @@ body { font: 15px/1.45 system-ui, sans-serif; max-width: 1000px; margin: 2em aut
 table { border-collapse: collapse; margin: 0.5em 0 1.5em; }
 th, td { padding: 0.15em 0.8em 0.15em 0; text-align: left; border-bottom: 1px solid #8884; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-.charts { display: flex; flex-wrap: wrap; gap: 1.5em; }
+th { vertical-align: bottom; }
+h1 small { font-size: 0.6em; font-weight: 400; color: #777; }
+.charts { display: flex; flex-wrap: wrap; gap: 1em 1.5em; }
+.key { display: inline-block; width: 0.7em; height: 0.7em; margin-right: 0.4em; }
 figure { margin: 0; } figcaption { font-weight: 600; }
 svg text { font: 10px system-ui, sans-serif; fill: currentColor; }
 .error { color: #c1121f; } .warning { color: #b3700a; } .note { color: #777; }
@@ -29,10 +34,12 @@ li { overflow-wrap: anywhere; }
 def make_page(report: Report) -> str:
     """The page's HTML; all texts of the files are escaped."""
     errors = len(report.errors)
+    levels = Counter(finding.level for finding in report.findings)
     verdict = f"<span class=error>{errors} errors</span>" if errors else "no errors"
+    rest = f" <small>{levels['warning']} warnings, {levels['note']} notes</small>"
     charts = "".join(_chart(title, data) for title, data in report.histograms.items())
     parts = [
-        f"<h1>Data check: {verdict}</h1>",
+        f"<h1>Data check: {verdict}{rest}</h1>",
         _counts(report.counts),
         _kinds(report),
         f"<h2>Histograms</h2><div class=charts>{charts}</div>",
@@ -48,8 +55,12 @@ def make_page(report: Report) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table whose numbers stand at the right, below their headers."""
+    numbers = [bool(rows) and all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(header))]
+
     def row(cells: Sequence[Any], tag: str) -> str:
-        made = (f"<{tag}{' class=n' if i else ''}>{escape(str(cell))}</{tag}>" for i, cell in enumerate(cells))
+        classes = (" class=n" if number else "" for number in numbers)
+        made = (f"<{tag}{name}>{escape(str(cell))}</{tag}>" for cell, name in zip(cells, classes, strict=True))
         return f"<tr>{''.join(made)}</tr>"
 
     return f"<table>{row(header, 'th')}{''.join(row(cells, 'td') for cells in rows)}</table>"
@@ -71,16 +82,20 @@ def _kinds(report: Report) -> str:
 
 
 def _chart(title: str, data: dict[str, Any]) -> str:
-    counts = data["counts"]
-    names = [f"{value:g}" for value in data["values" if "values" in data else "edges"]]
-    return f"<figure><figcaption>{escape(title)}</figcaption>{_bars(names, counts, between='edges' in data)}</figure>"
+    counts, between = data["counts"], "edges" in data
+    names = [f"{value:g}" for value in data["edges" if between else "values"]]
+    used = [i for i, count in enumerate(counts) if count]
+    if between and used:  # without the empty bins at both ends
+        counts, names = counts[used[0] : used[-1] + 1], names[used[0] : used[-1] + 2]
+    return f"<figure><figcaption>{escape(title)}</figcaption>{_bars(names, counts, between=between)}</figure>"
 
 
 def _bars(names: Sequence[str], counts: Sequence[int], *, between: bool) -> str:
     """Bars with names below them, or, of bins, with their edges below the gaps."""
     most = max(counts, default=0) or 1
-    step = _WIDTH / max(len(counts), 1)
-    drawn = []
+    step = min(_WIDTH / max(len(counts), 1), _WIDEST)
+    ground = _HEIGHT + 12
+    drawn = [f"<path d='M0 {ground}h{step * len(counts):.1f}' stroke='currentColor' stroke-width=0.5 />"]
     for i, count in enumerate(counts):
         height = _HEIGHT * count / most
         left, top = i * step + 1, _HEIGHT - height + 12
@@ -115,7 +130,9 @@ def _joints(file: str, flags: dict[str, dict[str, int]]) -> str:
         rows.append(
             f"<tr><td>{escape(joint)}</td><td><svg width=400 height=12>{''.join(drawn)}</svg></td>{numbers}</tr>"
         )
-    header = "<tr><th>joint</th><th></th><th class=n>visible</th><th class=n>hidden</th><th class=n>absent</th></tr>"
+    keys = zip(_COLOURS, ("visible", "hidden", "absent"), strict=True)
+    named = "".join(f"<th class=n><span class=key style='background:{c}'></span>{name}</th>" for c, name in keys)
+    header = f"<tr><th>joint</th><th></th>{named}</tr>"
     return f"<h2>Joints of {escape(file)}</h2><table>{header}{''.join(rows)}</table>"
 
 

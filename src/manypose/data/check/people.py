@@ -16,6 +16,8 @@ EDGE = 1.0  # pixels that a box or joint may reach over the picture's edge: file
 FAR_OUTSIDE = 0.1  # parts of the picture's longer side: a joint farther out is an error
 FAR_FROM_BOX = 0.5  # parts of the box's longer side: a joint farther out belongs to somebody else
 PILED = 0.02  # parts of the box's longer side that at least four joints spread over
+CORNER = 0.05  # pixels between a joint and the corner of the box that it lies on
+LOOSE = 0.01  # parts of the side of a box between its lower or right edge and the next joint
 SAME_BOX = 0.98  # intersection over union of two boxes without joints
 SAME_JOINTS = 0.02  # mean distance of common joints, in parts of the box's longer side
 
@@ -92,6 +94,7 @@ def _joints(labels: Labels) -> Iterator[Finding]:
     side = labels.boxes[:, None, 2:].max(axis=2)
     lost = (beyond > FAR_FROM_BOX * side) & (labels.boxes[:, None, 2:] > 0).all(axis=2)
     yield from _named(labels, "joint-far-from-box", lost, points, "is far outside of the person's box")
+    yield from _named(labels, "joint-at-corner", _at_corner(labels), points, "is the corner of the person's box")
     several = labelled.sum(axis=1) >= 4
     blank = np.where(labelled[..., None], points, np.nan)[several]
     if len(blank):
@@ -100,6 +103,16 @@ def _joints(labels: Labels) -> Iterator[Finding]:
             spread <= PILED * np.maximum(labels.boxes[several, 2:].max(axis=1), 1)
         ].tolist():
             yield labels.finding("joints-piled", person, f"{labelled[person].sum()} joints lie in one place")
+
+
+def _at_corner(labels: Labels) -> NDArray[np.bool_]:
+    """(N, K): joints on the upper left corner of a box that is no box around the joints, where tools put unset ones."""
+    low, high = labels.boxes[:, None, :2], labels.boxes[:, None, :2] + labels.boxes[:, None, 2:]
+    points = np.where(labels.labelled[..., None], labels.keypoints[..., :2], np.inf)
+    corner = (np.abs(points - low) <= CORNER).all(axis=2)
+    points[~labels.labelled] = -np.inf
+    loose = (high[:, 0] - points.max(axis=1) > LOOSE * labels.boxes[:, 2:]).any(axis=1)
+    return np.asarray(corner & loose[:, None])
 
 
 def _named(

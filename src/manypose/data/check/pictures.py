@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manypose.data.check.findings import Finding
-from manypose.data.check.hashes import alike_pairs, perceptual_hash
+from manypose.data.check.hashes import alike_pairs, mirrored_pairs, perceptual_hash
 from manypose.data.check.labels import Labels
 from manypose.data.pictures import Fetch
 from manypose.data.places import PicturePlaces, safe_name
@@ -23,6 +23,7 @@ from manypose.files import read_member
 from manypose.images import open_image
 
 Progress = Callable[[int, int | None], None]
+_BITS = ("bits", "mirrored")
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ class Places:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A picture that could be decoded: digest of its file, hash, small grey picture."""
+    """A picture that could be decoded: digest of its file, hash, hash of its mirror image, small grey picture."""
 
     digest: bytes
     bits: int
+    mirrored: int
     small: NDArray[np.float32]
 
 
@@ -143,14 +145,18 @@ def _alike(all_labels: Sequence[Labels], seen: dict[tuple[int, int], _Seen]) -> 
     tasks = list(seen)
     if len(tasks) < 2:
         return
-    bits = np.array([seen[task].bits for task in tasks], np.uint64)
+    bits, mirrored = (np.array([getattr(seen[task], name) for task in tasks], np.uint64) for name in _BITS)
     small = np.stack([seen[task].small for task in tasks])
-    for i, j, apart, share in alike_pairs(bits, small):
+    alike = alike_pairs(bits, small)
+    known = {pair[:2] for pair in alike}  # one that is symmetric looks like its mirror image, too
+    alike += [pair for pair in mirrored_pairs(bits, mirrored, small) if pair[:2] not in known]
+    for i, j, apart, share in alike:
         (first_file, first_index), (file, index) = tasks[i], tasks[j]
         if seen[tasks[i]].digest == seen[tasks[j]].digest:
             continue
         first, picture = all_labels[first_file].pictures[first_index], all_labels[file].pictures[index]
         kind = "alike-pictures" if file == first_file else "alike-in-splits"
         other = "" if file == first_file else f" of {all_labels[first_file].file}"
-        text = f"looks like {first.entry}{other} ({apart} of 64 bits apart, correlation {share:.3f})"
+        what = "" if (i, j) in known else "the mirror image of "
+        text = f"looks like {what}{first.entry}{other} ({apart} of 64 bits apart, correlation {share:.3f})"
         yield Finding(kind, all_labels[file].file, picture.entry, text, picture.index)

@@ -19,7 +19,7 @@ from manypose.data.check.mend import mend_annotation
 from manypose.data.check.people import check_people
 from manypose.data.check.pictures import Places
 from manypose.errors import DataError, OutputError
-from manypose.files import write_bytes
+from manypose.files import make_folder, write_bytes
 
 ROUNDS = 5  # a repair may bring another fault to light: pictures that are joined may hold the same person twice
 
@@ -52,10 +52,7 @@ def repair(checked: Checked, folder: Path, *, overwrite: bool = False) -> Copy:
         raise DataError("only COCO-style files can be repaired; convert the data set first")
     if len(set(names)) < len(names):
         raise DataError(f"several files are called alike ({', '.join(names)}); repair them one by one")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror}") from None
+    make_folder(folder)
     used = {folder / name for name in (*names, "changes.json") if (folder / name).exists()}
     if used and not overwrite:
         raise OutputError(f"{sorted(used)[0]}: the file exists; choose another folder, or allow overwriting")

@@ -31,7 +31,7 @@ def draw_sheets(
     """Sheets by file name: sheet.png with `samples` random pictures; suspects.png with as many pictures with faults.
 
     Of the suspects every kind of error and warning gets its turn. Pictures that cannot be read are left out; a sheet
-    without any picture is not made.
+    without any picture is not made. The widest pictures come first, so that those of a row are about as high.
     """
     sets = list(zip(all_labels, all_places, strict=True))
     tasks = [(f, i) for f, labels in enumerate(all_labels) for i in range(len(labels.pictures))]
@@ -97,8 +97,13 @@ def _sheet(sets: Sequence[tuple[Labels, Places]], choices: Sequence[Choice], mos
             continue
         drawn.append(_draw(labels, index, rgb, annotation))
         captions.append(f"{caption}{labels.file.stem} {labels.pictures[index].id}")
+    if not drawn:
+        return None
     columns = 6 if len(drawn) > 9 else None
-    return (contact_sheet(drawn, columns=columns, captions=captions, width=1800),) if drawn else None
+    order = sorted(range(len(drawn)), key=lambda i: drawn[i].shape[0] / drawn[i].shape[1])  # or rows would have gaps
+    return (
+        contact_sheet([drawn[i] for i in order], columns=columns, captions=[captions[i] for i in order], width=1800),
+    )
 
 
 def _draw(labels: Labels, index: int, rgb: RGB, annotation: int | None) -> RGB:

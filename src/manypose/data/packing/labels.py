@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manypose.data.joint_names import joint_sources, map_people
 from manypose.data.pictures import Fetch, LabelledPicture, MaskFiles, Segment
 from manypose.errors import DataError, PeopleError, SkeletonError
-from manypose.people import People
-from manypose.skeleton import Skeleton, skeleton_of_joints
+from manypose.skeleton import Skeleton
 
 Array = NDArray[np.float32]
 
@@ -96,27 +96,15 @@ def map_joints(picture: LabelledPicture, joints: tuple[str, ...], skeleton: Skel
     """
     if joints == skeleton.joints:
         return picture
-    keypoints = np.zeros((0, len(skeleton), 2), np.float32)
-    if len(picture):
-        people = People.build(picture.keypoints, skeleton=skeleton_of_joints(joints))
-        keypoints = people.to(skeleton).keypoints
-    sources = [_sources(joint, joints, skeleton) for joint in skeleton.joints]
+    keypoints, _ = map_people(picture.keypoints, np.ones(picture.keypoints.shape[:2]), joints, skeleton)
     unsure = np.ones(keypoints.shape[:2], bool)
     visible = np.zeros(keypoints.shape[:2], bool)
-    for k, rows in enumerate(sources):
+    for k, rows in enumerate(joint_sources(joints, skeleton)):
         if rows:
             unsure[:, k] = picture.unsure[:, rows].any(axis=1)
             visible[:, k] = picture.visible[:, rows].all(axis=1)
     absent = np.isnan(keypoints[..., 0])
     return dataclasses.replace(picture, keypoints=keypoints, unsure=unsure & absent, visible=visible & ~absent)
-
-
-def _sources(joint: str, joints: tuple[str, ...], skeleton: Skeleton) -> list[int]:
-    """The indices of what a joint of `skeleton` is made of; empty when it cannot be had."""
-    if joint in joints:
-        return [joints.index(joint)]
-    parts = skeleton.derived.get(joint, ())
-    return [joints.index(part) for part in parts] if set(parts) <= set(joints) else []
 
 
 def _person_to_dict(picture: LabelledPicture, row: int) -> dict[str, Any]:

@@ -203,24 +203,27 @@ class ServedSamples(IterableDataset[dict[str, Tensor]]):
                 )
         server.stream = stream
 
-    def _wait(self, servers: list[Connection]) -> tuple[Connection, list[bytes]]:
+    def _wait(self, servers: list[Connection]) -> tuple[Connection, list[memoryview]]:
         """The next message of any of the servers, and whose it is; each server takes its turn."""
         from zmq import Poller
 
         started = time.monotonic()
-        poller = Poller()
-        for server in servers:
-            server.register(poller)
+        poller: Poller | None = None
         while True:
             for server in servers:
                 server.watch()
                 if self.mode == "compact":
                     server.ask(self._epoch, self.ahead)
-            ready = dict(poller.poll(round(WAIT * 1000)))
             for server in servers:
-                if server.socket in ready:
+                frames = server.receive()
+                if frames is not None:
                     self._servers.append(self._servers.pop(self._servers.index(server)))
-                    return server, server.receive()
+                    return server, frames
             if time.monotonic() - started > self.timeout:
                 names = ", ".join(f"{server.address} ({server.state})" for server in servers)
                 raise DataError(f"no sample for {self.timeout:g} s from {names}: is the sample server running there?")
+            if poller is None:
+                poller = Poller()
+                for server in servers:
+                    server.register(poller)
+            poller.poll(round(WAIT * 1000))

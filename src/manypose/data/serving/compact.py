@@ -12,6 +12,7 @@ its frames before memory is taken; nothing is unpickled.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import zlib
@@ -34,6 +35,7 @@ MOST_ARRAYS = 16
 DTYPES = ("uint8", "bool", "int32", "int64", "float32", "float64")
 
 AnyArray = NDArray[Any]
+Frame = bytes | memoryview
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -117,6 +119,9 @@ class _Request(_Strict):
     epoch: Count | None
 
 
+_NAMES = {np.dtype(name): name for name in DTYPES}  # far quicker than dtype.name
+
+
 def pack_sample(stream: Stream, epoch: int, index: int, arrays: Mapping[str, AnyArray]) -> list[bytes]:
     """The frames of a sample; raises `DataError` for arrays of a kind that is not sent."""
     packed = [_pack(name, np.asarray(array)) for name, array in arrays.items()]
@@ -143,16 +148,15 @@ def unpack_request(frame: bytes) -> int | None:
         raise DataError(f"not a request for a sample: {describe_faults(error, most=3)}") from None
 
 
-def unpack(frames: Sequence[bytes]) -> Sample | End:
+def unpack(frames: Sequence[Frame]) -> Sample | End:
     """What is in the frames of a message; the arrays are the caller's own, to write in as well.
+
+    The memory of a frame that may be written to becomes that of its array.
 
     Raises `DataError` for a message that is not exactly what its header says, or larger than `MOST_BYTES`.
     """
     header = _read_header(frames[0] if frames else b"")
-    try:
-        stream = Stream(**header.stream.model_dump())
-    except DataError as error:
-        raise DataError(f"a message with a false header: {error}") from None
+    stream = _stream(header.stream)
     if len(frames) != 1 + len(header.arrays):
         raise DataError(f"a message of {len(frames)} frames, where its header has {len(header.arrays)} arrays")
     if header.kind == "end":
@@ -166,37 +170,53 @@ def unpack(frames: Sequence[bytes]) -> Sample | End:
 
 
 def _header(kind: str, stream: Stream, epoch: int) -> dict[str, Any]:
-    return {"manypose": VERSION, "kind": kind, "stream": asdict(stream), "epoch": epoch}
+    return {"manypose": VERSION, "kind": kind, "stream": _stream_row(stream), "epoch": epoch}
+
+
+@functools.lru_cache(maxsize=8)
+def _stream_row(stream: Stream) -> dict[str, Any]:
+    return asdict(stream)
+
+
+@functools.lru_cache(maxsize=64)
+def _stream(row: _StreamHeader) -> Stream:
+    try:
+        return Stream(**row.model_dump())
+    except DataError as error:
+        raise DataError(f"a message with a false header: {error}") from None
 
 
 def _encode(content: dict[str, Any]) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode()
 
 
-def _read_header(frame: bytes) -> _Header:
+def _read_header(frame: Frame) -> _Header:
     if len(frame) > MOST_HEADER_BYTES:
         raise DataError(f"a message with a header of {len(frame)} bytes; at most {MOST_HEADER_BYTES} are read")
     try:
-        return _Header.model_validate_json(frame)
+        return _Header.model_validate_json(bytes(frame))
     except pydantic.ValidationError as error:
         raise DataError(f"a message with a false header: {describe_faults(error, most=3)}") from None
 
 
 def _pack(name: str, array: AnyArray) -> tuple[dict[str, Any], bytes]:
     """The layout and the frame of an array."""
-    if array.dtype.name not in DTYPES:
+    dtype = _NAMES.get(array.dtype)
+    if dtype is None:
         raise DataError(f"{name}: arrays of {array.dtype} are not sent; use one of {', '.join(DTYPES)}")
-    layout = {"name": name, "dtype": array.dtype.name, "shape": array.shape}
-    if array.dtype == np.uint8 and array.max(initial=0) <= 1:
+    layout = {"name": name, "dtype": dtype, "shape": array.shape}
+    if dtype == "uint8" and array.max(initial=0) <= 1:
         return layout | {"coding": "bits"}, _deflate(array)
-    if array.dtype == np.float32 and array.min(initial=0) >= -1 and array.max(initial=0) <= 1:  # False for NaN
+    if dtype == "float32":
         drawn = array != 0
-        bitmap = _deflate(drawn)
-        return layout | {"coding": "sparse", "bitmap": len(bitmap)}, bitmap + array[drawn].astype("<f2").tobytes()
+        values = array[drawn]
+        if values.min(initial=0) >= -1 and values.max(initial=0) <= 1:  # False for NaN
+            bitmap = _deflate(drawn)
+            return layout | {"coding": "sparse", "bitmap": len(bitmap)}, bitmap + values.astype("<f2").tobytes()
     return layout | {"coding": "raw"}, array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def _unpack(layout: _Layout, frame: bytes) -> AnyArray:
+def _unpack(layout: _Layout, frame: Frame) -> AnyArray:
     dtype = np.dtype(layout.dtype)
     if layout.coding == "raw":
         if len(frame) != layout.values * dtype.itemsize:
@@ -204,7 +224,8 @@ def _unpack(layout: _Layout, frame: bytes) -> AnyArray:
         content = np.frombuffer(frame, dtype.newbyteorder("<")).reshape(layout.shape)
         if dtype == np.bool_ and (content.view(np.uint8) > 1).any():
             raise DataError(f"{layout.name}: bytes that are neither true nor false")
-        return content.astype(dtype)  # a copy, in the machine's own order
+        # In the machine's own order, and a copy of what may not be written to, or not be used as it lies.
+        return content.astype(dtype, copy=not (content.flags.writeable and content.flags.aligned))
     if layout.coding == "bits":
         if dtype != np.uint8:
             raise DataError(f"{layout.name}: bits of {layout.dtype}; only uint8 is sent so")
@@ -212,13 +233,13 @@ def _unpack(layout: _Layout, frame: bytes) -> AnyArray:
     return _unpack_sparse(layout, frame)
 
 
-def _unpack_sparse(layout: _Layout, frame: bytes) -> NDArray[np.float32]:
+def _unpack_sparse(layout: _Layout, frame: Frame) -> NDArray[np.float32]:
     if layout.dtype != "float32" or layout.bitmap > len(frame):
         raise DataError(f"{layout.name}: {len(frame)} bytes that are not what the header says")
-    drawn = _inflate(layout, frame[: layout.bitmap]).view(np.bool_)
-    if len(frame) - layout.bitmap != 2 * np.count_nonzero(drawn):
-        raise DataError(f"{layout.name}: {len(frame) - layout.bitmap} bytes for {np.count_nonzero(drawn)} values")
-    values = np.frombuffer(frame, "<f2", offset=layout.bitmap)
+    drawn = np.flatnonzero(_inflate(layout, frame[: layout.bitmap]))
+    if len(frame) - layout.bitmap != 2 * len(drawn):
+        raise DataError(f"{layout.name}: {len(frame) - layout.bitmap} bytes for {len(drawn)} values")
+    values = np.frombuffer(frame, "<f2", offset=layout.bitmap).astype(np.float32)
     if not (np.abs(values) <= 1).all():
         raise DataError(f"{layout.name}: values that are not within -1..1")
     array = np.zeros(layout.values, np.float32)
@@ -228,10 +249,10 @@ def _unpack_sparse(layout: _Layout, frame: bytes) -> NDArray[np.float32]:
 
 def _deflate(flags: AnyArray) -> bytes:
     # Level 1: on a few kilobytes of nearly equal bits the higher ones gain nothing.
-    return zlib.compress(np.packbits(flags).tobytes(), 1)
+    return zlib.compress(np.packbits(flags), 1)
 
 
-def _inflate(layout: _Layout, content: bytes) -> NDArray[np.uint8]:
+def _inflate(layout: _Layout, content: Frame) -> NDArray[np.uint8]:
     """The zeros and ones (values,) of deflated bits; no more is unpacked than the header allows for."""
     size = -(-layout.values // 8)
     inflater = zlib.decompressobj()

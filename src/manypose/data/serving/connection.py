@@ -54,7 +54,7 @@ class Connection:
 
     def watch(self) -> None:
         """Take note of what has happened to the connection; raises `DataError` when the server refuses us."""
-        while self._monitor.poll(0):
+        while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             event = recv_monitor_message(self._monitor)["event"]
             if event in _REFUSALS:
                 raise DataError(f"{self.address}: the server {_REFUSALS[event]}")
@@ -80,12 +80,15 @@ class Connection:
                 return
             self.asked += 1
 
-    def receive(self) -> list[bytes]:
-        """The frames of the message that has come."""
-        frames: list[bytes] = self.socket.recv_multipart()
+    def receive(self) -> list[memoryview] | None:
+        """The frames of the next message, their memory our own; None where none has come."""
+        try:
+            frames = self.socket.recv_multipart(flags=zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return None
         if len(frames) > MOST_FRAMES:
             raise DataError(f"{self.address}: a message of {len(frames)} frames; at most {MOST_FRAMES} are read")
-        return frames
+        return [frame.buffer for frame in frames]
 
     def close(self) -> None:
         """Leave the server."""

@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -142,23 +142,15 @@ class _Supply:
         self.stream = stream
         self.stop = stop
         self._schedule = _Schedule(stream)
-        # Each item is one sample, already packed by the worker; torch starts, feeds and ends the processes.
-        self._loader = DataLoader(
-            _Packed(make_sample, stream, mode),
-            batch_size=None,
-            sampler=self._schedule,
-            num_workers=workers,
-            collate_fn=_as_it_is,
-            worker_init_fn=_set_up_worker,
-            prefetch_factor=4 if workers else None,
-            # Forked processes share the pictures that are in memory already.
-            multiprocessing_context="fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None,
+        packed = _Packed(make_sample, stream, mode)
+        self._source: Iterable[_Made | ManyposeError] = (
+            _in_workers(packed, self._schedule, workers) if workers else map(packed.__getitem__, self._schedule)
         )
         self._made: Iterator[_Made | ManyposeError] = iter(())
         self._head: _Made | None = None
 
     def start(self) -> None:
-        self._made = iter(self._loader)
+        self._made = iter(self._source)
 
     def close(self) -> None:
         self._made = iter(())  # ends the processes
@@ -220,6 +212,21 @@ class _Packed(Dataset[Any]):
             return epoch, index, compact.pack_sample(self.stream, epoch, index, arrays)
         except ManyposeError as error:
             return error
+
+
+def _in_workers(packed: _Packed, schedule: _Schedule, workers: int) -> DataLoader[Any]:
+    """Each item is one sample, already packed by the worker; torch starts, feeds and ends the processes."""
+    return DataLoader(
+        packed,
+        batch_size=None,
+        sampler=schedule,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_set_up_worker,
+        prefetch_factor=4,
+        # Forked processes share the pictures that are in memory already.
+        multiprocessing_context="fork" if "fork" in multiprocessing.get_all_start_methods() else None,
+    )
 
 
 def _as_it_is(made: Any) -> Any:
@@ -316,6 +323,9 @@ def _push(socket: Any, supply: _Supply, tally: _Tally) -> None:
 
 def _hand_out(socket: Any, supply: _Supply, tally: _Tally, patience: float) -> None:
     """Compact: one sample for each request."""
+    import zmq
+
+    socket.setsockopt(zmq.RCVTIMEO, WAIT)
     tally.clients = {}
     untold: set[bytes] = set()  # clients that may not know that all is over
     over = False
@@ -326,9 +336,10 @@ def _hand_out(socket: Any, supply: _Supply, tally: _Tally, patience: float) -> N
         if over and (not untold or time.monotonic() - last > patience):
             time.sleep(0.2)  # what was sent last is on its way
             return
-        if not socket.poll(WAIT):
+        try:
+            client, *body = socket.recv_multipart()
+        except zmq.Again:
             continue
-        client, *body = socket.recv_multipart()
         last = tally.clients[client] = time.monotonic()
         try:
             wanted = compact.unpack_request(body[0] if len(body) == 1 else b"")

@@ -26,13 +26,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The order of docs/architecture.md: a module imports from its own line and from those above it.
 LAYERS = (
     ("errors",),
-    ("geometry", "skeleton", "files", "image_headers", "web", "download", "published"),
+    ("geometry", "skeleton", "files", "image_headers", "web", "download", "published", "manifest"),
     ("people",),
     ("images", "codecs", "formats", "drawing", "metadata", "sessions"),
     ("adapters",),
     ("model",),
     ("estimators", "networks"),
-    ("api", "video", "tracking", "evaluation", "convert", "data"),
+    ("api", "video", "tracking", "convert", "data"),
+    ("evaluation",),
     ("server", "jobs", "training"),
     ("cli",),
     ("__init__", "__main__"),
@@ -178,8 +179,23 @@ def test_the_running_half_never_imports_the_training_half() -> None:
         and (each.module.partition(".")[0] in TRAINING_PACKAGES or each.imported in TRAINING_HALF)
         # A command loads what it needs when it is called; `train`, `convert` and their like need the training half.
         and not (each.importer == "cli" and (each.late or each.typing))
+        # Labels are read in one place; the test below sees that no torch comes with them.
+        and (each.importer, each.imported) != ("evaluation", "data")
     ]
     assert wrong == []
+
+
+def test_evaluation_reads_labels_without_torch() -> None:
+    modules = [path.stem for path in sorted((PACKAGE / "evaluation").glob("*.py")) if path.stem != "__init__"]
+    code = f"""
+import importlib, sys
+for module in {modules}:
+    importlib.import_module(f"manypose.evaluation.{{module}}")
+from manypose.data import datasets
+print(sorted({TRAINING_PACKAGES} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_public_names_are_there_and_no_others_are_promised() -> None:

@@ -9,6 +9,7 @@ ManyposeError                 anything that manypose refuses, with what to do ab
 ├── DeviceError               a device that this machine, or this installation, does not have
 ├── DataError                 a data set that cannot be read
 ├── RecipeError               a training recipe with faults; all of them in one message
+├── TrainingError             a run that cannot go on: numbers that are none, too little memory
 ├── DownloadError             a file that cannot be fetched, or is not the one that was published
 ├── OutputError               a file that would be overwritten, or cannot be written
 └── MissingExtraError         an optional part of manypose that is not installed
@@ -58,6 +59,10 @@ class DataError(ManyposeError):
 
 class RecipeError(ManyposeError):
     """A training recipe with faults; the message lists all of them."""
+
+
+class TrainingError(ManyposeError):
+    """A training run that cannot go on: its loss is no number, or memory does not suffice."""
 
 
 class DownloadError(ManyposeError):

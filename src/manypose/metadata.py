@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Annotated, Any, Literal
 
@@ -45,6 +46,11 @@ Scale = Annotated[
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+
+# Mean and 1 / deviation of the colours over ImageNet, in levels of 0 to 255, red first: what most networks are fed.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_SCALE = (1 / 58.395, 1 / 57.12, 1 / 57.375)
 
 
 class InputSettings(_Frozen):
@@ -183,6 +189,56 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
 }
 
 
+class ScoreCurve(_Frozen):
+    """What share of scores is right: straight lines through the knots, `raw` scores and `right` shares, both rising.
+
+    Lower and higher scores than those of the first and the last knot are taken as these.
+    """
+
+    raw: tuple[Share, ...] = Field(min_length=2, max_length=64)
+    right: tuple[Share, ...] = Field(min_length=2, max_length=64)
+
+    @model_validator(mode="after")
+    def _check_knots(self) -> ScoreCurve:
+        if len(self.raw) != len(self.right):
+            raise ValueError(f"raw has {len(self.raw)} knots, but right {len(self.right)}")
+        for name, values in (("raw", self.raw), ("right", self.right)):
+            if any(low >= high for low, high in itertools.pairwise(values)):
+                raise ValueError(f"{name} must rise from knot to knot")
+        return self
+
+
+class Calibration(_Frozen):
+    """How scores become probabilities, as `manypose calibrate` has measured it; the estimators apply it.
+
+    A joint is right when its similarity of OKS is at least `joint_similarity`, or within `joint_distance` times the
+    square root of the person's area (one of the two is given); a person when his OKS is at least `person_similarity`.
+    Scores without a curve stay as they are. `data`, `data_sha256`, `pictures` and `people_labelled` say on what the
+    curves were fitted, `figures` how large the errors were before and after on pictures that had no part in a fit.
+
+    Thresholds in the metadata are about scores as they come from the network, before the curves.
+    """
+
+    joints: ScoreCurve | None = None
+    people: ScoreCurve | None = None
+    joint_similarity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    joint_distance: Annotated[float, Field(gt=0, le=10)] | None = None
+    person_similarity: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    data: str = Field(max_length=1000)
+    data_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    pictures: int = Field(ge=0)
+    people_labelled: int = Field(ge=0)
+    figures: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_right(self) -> Calibration:
+        if self.joints is None and self.people is None:
+            raise ValueError("neither joints nor people have a curve")
+        if (self.joint_similarity is None) == (self.joint_distance is None):
+            raise ValueError("one of joint_similarity and joint_distance must say when a joint is right")
+        return self
+
+
 def _kind_of(value: Any) -> str:
     kind = value.get("kind", "") if isinstance(value, dict) else getattr(value, "kind", "")
     return f"<{kind}>"
@@ -201,7 +257,8 @@ MapSettings = Annotated[
 class Metadata(_Frozen):
     """The JSON under the key `manypose` of a model file, schema version 1; or the YAML beside a file of others.
 
-    `maps` are the settings of the outputs; their `kind` is that of the task where it is not said.
+    `maps` are the settings of the outputs; their `kind` is that of the task where it is not said. `calibration` makes
+    probabilities of scores, where it was measured.
     """
 
     schema_version: Literal[1] = 1
@@ -214,6 +271,7 @@ class Metadata(_Frozen):
     licence: str = ""
     origin: dict[str, Any] = Field(default_factory=dict)
     figures: dict[str, float] = Field(default_factory=dict)
+    calibration: Calibration | None = None
     manypose_version: str = ""
 
     @model_validator(mode="before")

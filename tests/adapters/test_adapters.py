@@ -13,7 +13,7 @@ from small_files import write_file
 import manypose
 from manypose.errors import ManyposeError, ModelError
 from manypose.estimators.bottom_up import BottomUp
-from manypose.estimators.crops import Crops
+from manypose.estimators.top_down import TopDown
 from manypose.model import load_model
 
 PICTURE = np.full((96, 64, 3), (200, 100, 50), np.uint8)
@@ -60,15 +60,15 @@ def test_one_output_of_heatmaps_and_fields(tmp_path: Path, given_to_network: Cal
 
 
 def test_heatmaps_of_one_person(tmp_path: Path, given_to_network: Callable[..., Any]) -> None:
-    crops = manypose.load(write_file(tmp_path / "a.onnx", {"output": heatmaps_of_crop()}, picture=FIXED))
-    assert isinstance(crops, Crops)
-    people = crops.crops(PICTURE, [[-0.5, -0.5, 63.5, 95.5], [9.5, 9.5, 41.5, 57.5]], scores=[1.0, 0.5])
+    estimator = manypose.load(write_file(tmp_path / "a.onnx", {"output": heatmaps_of_crop()}, picture=FIXED))
+    assert isinstance(estimator, TopDown)
+    people = estimator.in_boxes(PICTURE, [[-0.5, -0.5, 63.5, 95.5], [9.5, 9.5, 41.5, 57.5]], scores=[1.0, 0.5])
     # The crop is 1.25 times the box, and cell k its place 4 k: (4 k - w / 2) * 1.25 * box / w + centre.
     np.testing.assert_allclose(people.keypoints[0, 0], [(16 - 32) * 1.25 + 32, (24 - 48) * 1.25 + 48], atol=1e-3)
     np.testing.assert_allclose(people.keypoints[1, 5], [(20 - 32) * 0.625 + 26, (28 - 48) * 0.625 + 34], atol=1e-3)
     np.testing.assert_allclose(people.person_scores, [0.8, 0.4])
     np.testing.assert_allclose(people.boxes[1], [9.5, 9.5, 41.5, 57.5])
-    batch, _ = given_to_network(crops, PICTURE)
+    batch, _ = given_to_network(estimator, PICTURE)
     statistics = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
     np.testing.assert_allclose(
         batch[0, :, 48, 32], (np.array([200, 100, 50]) - statistics[0]) / statistics[1], atol=0.02
@@ -77,13 +77,13 @@ def test_heatmaps_of_one_person(tmp_path: Path, given_to_network: Callable[..., 
 
 
 def test_boxes_that_are_none(tmp_path: Path) -> None:
-    crops = manypose.load(write_file(tmp_path / "a.onnx", {"output": heatmaps_of_crop()}, picture=FIXED))
-    assert isinstance(crops, Crops)
-    assert len(crops.crops(PICTURE, np.zeros((0, 4)))) == 0
+    estimator = manypose.load(write_file(tmp_path / "a.onnx", {"output": heatmaps_of_crop()}, picture=FIXED))
+    assert isinstance(estimator, TopDown)
+    assert len(estimator.in_boxes(PICTURE, np.zeros((0, 4)))) == 0
     with pytest.raises(ManyposeError, match=r"box 0 is \[5\.0, 5\.0, 5\.0, 9\.0\], expected x1 y1 x2 y2 with x1 < x2"):
-        crops.crops(PICTURE, [[5, 5, 5, 9]])
+        estimator.in_boxes(PICTURE, [[5, 5, 5, 9]])
     with pytest.raises(ManyposeError, match=r"scores have shape \(2,\), expected \(1,\)"):
-        crops.crops(PICTURE, [[5, 5, 6, 9]], scores=[1, 1])
+        estimator.in_boxes(PICTURE, [[5, 5, 6, 9]], scores=[1, 1])
 
 
 def test_simcc(tmp_path: Path) -> None:

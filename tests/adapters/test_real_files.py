@@ -12,7 +12,7 @@ import pytest
 import manypose
 from manypose import geometry
 from manypose.estimators.bottom_up import BottomUp
-from manypose.estimators.crops import Crops
+from manypose.estimators.top_down import TopDown
 
 PICTURES = ("astronaut", "camera", "mosaic")
 
@@ -49,20 +49,20 @@ def test_boxes_of_detectors(
 def test_maps_and_joints_of_tinypose(
     shared_data: Path, goldens: Path, decoded: Any, pictures: dict[str, Any], file: str, name: str
 ) -> None:
-    crops = manypose.load(shared_data / "teachers" / "tinypose" / f"{file}.onnx", device="cpu")
-    assert isinstance(crops, Crops)
+    estimator = manypose.load(shared_data / "teachers" / "tinypose" / f"{file}.onnx", device="cpu")
+    assert isinstance(estimator, TopDown)
     stored = np.load(goldens / "real" / "tinypose_maps.npz")
     for entry in decoded[name][file]:
         maps = stored[entry["heatmap"]].astype(np.float32)
         affine = np.array(entry["affine_image_to_input"])
         box = np.array(entry["box_xyxy"]) - 0.5  # rounded to 0.01 there
-        np.testing.assert_allclose(crops.affine(box), affine, atol=0.005)
-        (found,) = crops.outputs(pictures[name], [affine])["heatmaps"][0]
+        np.testing.assert_allclose(estimator.crops.affine(box), affine, atol=0.005)
+        (found,) = estimator.crops.outputs(pictures[name], [affine])["heatmaps"]
         np.testing.assert_allclose(found, maps, atol=2.5e-3)
         expected = np.array(entry["keypoints_coco17"])
-        places, scores = crops.codec.decode(maps[None])
+        places, scores = estimator.crops.codec.decode(maps[None])
         keypoints = geometry.transform_points(places[0], geometry.invert_affine(affine))
-        own = geometry.transform_points(crops.codec.decode(found[None])[0][0], geometry.invert_affine(affine))
+        own = geometry.transform_points(estimator.crops.codec.decode(found[None])[0][0], geometry.invert_affine(affine))
         # The program that made these blurred maps with mirrored borders; ours, as the paper's, with zeros.
         row = maps.reshape(17, -1).argmax(axis=1) // maps.shape[2]
         sure = (expected[:, 2] > 0.2) & (row < maps.shape[1] - 3)
@@ -75,10 +75,10 @@ def test_maps_and_joints_of_tinypose(
 def test_a_detector_and_tinypose_together_are_exact(shared_data: Path, decoded: Any, pictures: dict[str, Any]) -> None:
     """Without the rounding of stored boxes, all sure joints away from the border agree to a hundredth of a pixel."""
     detector = manypose.load(shared_data / "teachers" / "detectors" / "rtmdet_nano.onnx", device="cpu")
-    crops = manypose.load(shared_data / "teachers" / "tinypose" / "tinypose_256x192.onnx", device="cpu")
-    assert isinstance(crops, Crops)
+    estimator = manypose.load(shared_data / "teachers" / "tinypose" / "tinypose_256x192.onnx", device="cpu")
+    assert isinstance(estimator, TopDown)
     boxes = detector(pictures["camera"])
-    people = crops.crops(pictures["camera"], boxes.boxes, scores=boxes.person_scores)
+    people = estimator.in_boxes(pictures["camera"], boxes.boxes, scores=boxes.person_scores)
     expected = np.array(decoded["camera"]["tinypose_256x192"][0]["keypoints_coco17"])
     sure = expected[:, 2] > 0.2
     np.testing.assert_allclose(people.keypoints[0][sure], expected[sure, :2], atol=0.01)

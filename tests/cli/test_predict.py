@@ -260,3 +260,42 @@ def test_a_network_for_one_person_says_what_it_takes_the_picture_for(run: Run, p
     assert ran.code == 0
     assert ran.err.count("takes each picture as one person") == 1
     assert [len(json.loads(line)["pictures"][0]["people"]) for line in ran.out.splitlines()] == [1, 1]
+
+
+def teachers_of(shared_data: Path) -> tuple[object, ...]:
+    crops, boxes = "tinypose/tinypose_128x96.onnx", "detectors/rtmdet_nano.onnx"
+    folder = shared_data / "teachers"
+    return ("--model", folder / crops, "--detector", folder / boxes, "--device", "cpu", "--threads", "1")
+
+
+def test_a_detector_finds_the_people_for_a_top_down_network(
+    run: Run, photos: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    ran = run("predict", photos / "several.jpg", *teachers_of(shared_data), "--out", tmp_path, "-v")
+    assert ran.code == 0
+    assert "as one person" not in ran.err
+    assert re.search(r"several\.jpg: open [\d.]+, detect [\d.]+, prepare [\d.]+, network", ran.err)
+    (entry,) = plain.read(tmp_path / "several.json")
+    assert len(entry.people) > 2
+    mirrored = run("predict", photos / "several.jpg", *teachers_of(shared_data), "--flip", "--json")
+    (flipped,) = plain.loads(mirrored.out)
+    assert mirrored.err == ""
+    assert abs(flipped.people.keypoints[0] - entry.people.keypoints[0]).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--detector", "default"), "a bottom-up model needs no detector: leave it out"),
+        (("--model", "tinypose/tinypose_128x96.onnx", "--detector", "default"), "a bottom-up model, not a detector"),
+        (("--model", "tinypose/tinypose_128x96.onnx", "--detector", "gone.onnx"), r"gone\.onnx: no such file"),
+    ],
+)
+def test_detectors_that_make_no_sense(
+    run: Run, picture: Path, tmp_path: Path, shared_data: Path, options: tuple[str, ...], message: str
+) -> None:
+    given = [shared_data / "teachers" / part if part.startswith("tinypose") else part for part in options]
+    ran = run("predict", picture, *given, "--device", "cpu", "--out", tmp_path / "out")
+    assert ran.code != 0
+    assert re.search(message, ran.err)
+    assert len(ran.err.splitlines()) == 1

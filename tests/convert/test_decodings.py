@@ -17,7 +17,7 @@ from manypose import networks  # noqa: E402
 from manypose.api import load  # noqa: E402
 from manypose.convert.program import Wishes, convert  # noqa: E402
 from manypose.errors import ModelError  # noqa: E402
-from manypose.estimators.crops import Crops  # noqa: E402
+from manypose.estimators.top_down import TopDown  # noqa: E402
 from manypose.metadata import Decoding, HeatmapSettings  # noqa: E402
 from manypose.model import load_model  # noqa: E402
 
@@ -82,13 +82,13 @@ def test_faces_and_hands_are_found_where_cmu_draws_them(tmp_path: Path, network:
     state = networks.build(network, joints=joints, width=0.125).state_dict()
     (tmp_path / "c.caffemodel").write_bytes(writers.caffe({name: value.numpy() for name, value in state.items()}))
     maps = maps_of(tmp_path / "c.caffemodel", tmp_path / "c.onnx")
-    crops = load(tmp_path / "c.onnx", device="cpu", threads=1)
-    assert isinstance(crops, Crops)
+    estimator = load(tmp_path / "c.onnx", device="cpu", threads=1)
+    assert isinstance(estimator, TopDown)
     places = np.random.default_rng(0).uniform(40, 320, (1, joints, 2))
     cells = 8 * np.arange(46) + 3.5
     across, down = (np.exp(-((cells - places[..., axis, None]) ** 2) / (2 * 7**2)) for axis in (0, 1))
     drawn = (down[..., :, None] * across[..., None, :]).astype(np.float32)
-    found, _ = crops.codec.decode(np.concatenate([drawn, 1 - drawn.max(axis=1, keepdims=True)], axis=1))
+    found, _ = estimator.crops.codec.decode(np.concatenate([drawn, 1 - drawn.max(axis=1, keepdims=True)], axis=1))
     assert np.abs(found - places).max() < 0.5
     enlarged = cv2.resize(drawn[0].transpose(1, 2, 0)[..., :4], (368, 368), interpolation=cv2.INTER_CUBIC)
     y, x = np.unravel_index(enlarged.reshape(-1, 4).argmax(axis=0), (368, 368))

@@ -7,6 +7,7 @@ with the maps that `FieldsCodec` makes of the people there. So all errors are th
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -308,5 +309,81 @@ def test_times_add_up_what_the_stages_took() -> None:
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ManyposeError, match=message):
+        BottomUpOptions(**options)
+
+
+def test_a_large_batch_is_run_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = StandIn()
+    pictures = [scene(network, 256, 128 + 32 * (n % 2))[0] for n in range(5)]
+    whole = [estimator(network)(picture) for picture in pictures]
+    network.batches.clear()
+    monkeypatch.setattr("manypose.estimators.bottom_up.PICTURES_AT_ONCE", 4)
+    monkeypatch.setattr("manypose.estimators.bottom_up.INPUTS_AT_ONCE", 3 * 256 * 128)
+    assert estimator(network).batch(pictures) == whole
+    # Four pictures, two of each size, of which the larger ones are too many for one run; then the last one.
+    assert [batch[0] for batch in network.batches] == [2, 2, 1]
+    monkeypatch.setattr("manypose.estimators.bottom_up.INPUTS_AT_ONCE", 1)
+    network.batches.clear()
+    assert estimator(network).batch(pictures) == whole
+    assert [batch[0] for batch in network.batches] == [1] * 5
+
+
+def test_each_thread_has_its_own_times() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    network = StandIn()
+    picture, _ = scene(network, 256, 160)
+    run = estimator(network)
+    run(picture)
+    before = dataclasses.replace(run.times)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run, picture).result()
+        others = pool.submit(lambda: run.times).result()
+    assert run.times == before
+    assert others.network > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"height": 128}, (128, 288)),
+        ({"short_side": 128}, (128, 288)),
+        ({"long_side": 256}, (128, 256)),
+        ({"scale": 0.5}, (160, 320)),
+    ],
+)
+def test_what_sets_the_size_of_the_input(options: dict[str, Any], size: tuple[int, int]) -> None:
+    network = StandIn()
+    picture, truth = scene(network, 640, 290)
+    for interpolation in ("auto", "linear", "cubic"):
+        network.batches.clear()
+        people = estimator(network, interpolation=interpolation, **options)(picture)
+        assert network.batches[0][2:] == size
+        assert errors(people, truth).mean() < 8, interpolation  # places are where they were, however it is resized
+
+
+def test_the_padding_and_the_decoder_can_be_set() -> None:
+    network = StandIn()
+    picture, _ = scene(network, 256, 150)
+    run = estimator(network, fill=7, decoder={"min_joints": 19})
+    (view,) = run._views(picture)
+    assert (view.picture[150:] == 7).all()
+    assert view.picture.shape == (160, 256, 3)
+    assert len(run(picture)) == 0
+    assert run.codec.decoder.min_joints == 19
+    with pytest.raises(ManyposeError, match="the decoder has no setting 'joints'; there are peak_threshold"):
+        estimator(network, decoder={"joints": 3})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"height": 100, "short_side": 80}, "short_side and height are two ways to set one size"),
+        ({"interpolation": "lanczos"}, "interpolation is 'lanczos', expected auto, linear or cubic"),
+        ({"fill": 300}, "fill is 300, expected a grey value"),
+    ],
+)
+def test_options_of_comparisons_that_make_no_sense(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ManyposeError, match=message):
         BottomUpOptions(**options)

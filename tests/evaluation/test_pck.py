@@ -32,7 +32,7 @@ POSE = {
 def labelled(image_id: int, pose: dict[str, Any] = POSE, *, flag: int = 2, **fields: Any) -> dict[str, Any]:
     """A labelled person; joints that `pose` lacks are not labelled."""
     keypoints = [value for joint in LSP.joints for value in ((*pose[joint], flag) if joint in pose else (0, 0, 0))]
-    return {"id": image_id, "image_id": image_id, "category_id": 1, "keypoints": keypoints, **fields}
+    return {"image_id": image_id, "category_id": 1, "keypoints": keypoints, **fields}
 
 
 def dataset(*people: dict[str, Any], pictures: int = 1) -> dict[str, Any]:

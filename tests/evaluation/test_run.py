@@ -13,7 +13,9 @@ import pytest
 
 from manypose.errors import DataError, OutputError
 from manypose.estimators.bottom_up import BottomUpOptions
+from manypose.estimators.inputs import StageTimes
 from manypose.evaluation.run import evaluate
+from manypose.evaluation.run_folder import read_run, write_run
 from manypose.people import People
 
 pytest.importorskip("pycocotools", reason="needs the extra [eval]")
@@ -28,10 +30,13 @@ class Oracle:
     answers: list[People]
     options: BottomUpOptions = dataclasses.field(default_factory=BottomUpOptions)
     model: Any = None
+    times: StageTimes = dataclasses.field(default_factory=StageTimes)
 
     def __post_init__(self) -> None:
         metadata = type("Metadata", (), {"name": "oracle", "input": type("Input", (), {"long_side": 256})})
-        self.model = type("Model", (), {"metadata": metadata, "sha256": "0" * 64, "device": "cpu"})
+        self.model = type(
+            "Model", (), {"metadata": metadata, "sha256": "0" * 64, "device": "cpu", "path": Path("o.onnx")}
+        )
 
     def __call__(self, image: np.ndarray[Any, Any]) -> People:
         assert image.shape == (120, 160, 3)
@@ -62,8 +67,8 @@ def test_the_truth_itself_is_perfect(labelled: tuple[Path, list[People]]) -> Non
     assert result.figures["pck"]["PCK"] == 1.0
     assert result.figures["people_found"] == len(result.results) == 3
     assert steps == [(1, 2), (2, 2)]
-    assert result.provenance["model"] == "oracle"
-    assert result.provenance["pictures"] == 2
+    assert result.manifest["model"]["name"] == "oracle"
+    assert result.manifest["inputs"]["pictures"]["count"] == 2
 
 
 def test_nobody_found_is_a_result(labelled: tuple[Path, list[People]]) -> None:
@@ -78,7 +83,7 @@ def test_a_limit_measures_the_first_pictures_only(labelled: tuple[Path, list[Peo
     file, answers = labelled
     result = evaluate(Oracle(answers[:1]), file, limit=1)  # type: ignore[arg-type]
     assert result.figures["average_precision"]["AP"] == pytest.approx(1.0)
-    assert result.provenance["pictures"] == 1
+    assert result.manifest["inputs"]["pictures"]["count"] == 1
 
 
 def test_results_and_figures_are_written_and_never_over_others(
@@ -86,16 +91,16 @@ def test_results_and_figures_are_written_and_never_over_others(
 ) -> None:
     result = evaluate(Oracle(labelled[1]), labelled[0])  # type: ignore[arg-type]
     out = tmp_path / "new" / "out"
-    result.write(out)
+    write_run(out, result)
     assert json.loads((out / "results.json").read_text()) == result.results
-    metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["figures"]["people_found"] == 3
-    assert len(metrics["provenance"]["data_sha256"]) == 64
+    again = read_run(out)
+    assert again.figures["people_found"] == 3
+    assert len(again.manifest["inputs"]["data"]["sha256"]) == 64
     (out / "metrics.json").unlink()
     with pytest.raises(OutputError, match=r"results\.json: the file exists"):
-        result.write(out)
+        write_run(out, result)
     assert not (out / "metrics.json").exists()
-    result.write(out, overwrite=True)
+    write_run(out, result, overwrite=True)
     assert (out / "metrics.json").exists()
 
 

@@ -33,7 +33,8 @@ def test_a_small_regression_converges() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(16, 2, 1))
     matrices = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim == 1]
-    optimiser = Muon(matrices, others, learning_rate=0.02, weight_decay=0.0)
+    groups = [{"params": matrices, "orthogonal": True}, {"params": others, "orthogonal": False}]
+    optimiser = Muon(groups, learning_rate=0.02, weight_decay=0.0)
     x = torch.randn(8, 3, 6, 6)
     y = torch.stack([x[:, 0].abs(), x[:, 1] + 0.5], dim=1)
     losses = []
@@ -48,7 +49,8 @@ def test_a_small_regression_converges() -> None:
 
 def test_the_first_step_of_the_rest_is_adams() -> None:
     bias = torch.nn.Parameter(torch.zeros(3))
-    optimiser = Muon([], [bias], learning_rate=1.0, weight_decay=0.1)
+    group = {"params": [bias], "orthogonal": False, "weight_decay": 0.0}
+    optimiser = Muon([group], learning_rate=1.0, weight_decay=0.1)
     bias.grad = torch.tensor([5.0, -0.1, 0.0])
     optimiser.step()
     torch.testing.assert_close(bias.detach(), torch.tensor([-0.15, 0.15, 0.0]))

@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from manypose.convert.checkpoint import Checkpoint, Header, save_checkpoint
 from manypose.data.samples import FieldSamples
 from manypose.errors import DataError, OutputError, RecipeError
-from manypose.training import program
-from manypose.training.module import BottomUpTraining, load_network
-from manypose.training.program import LAST, train
-from manypose.training.recipe import Recipe, check_recipe
+from manypose.training.module import load_task
+from manypose.training.program import train
+from manypose.training.recipe import Recipe
+from manypose.training.recipe_file import check_recipe
+from manypose.training.saving import LAST
+from manypose.training.start import start_from
+from manypose.training.task import make_task
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from tiny_coco import person, write_set
@@ -36,7 +40,8 @@ def recipe(folder: Path, **changes: Any) -> Recipe:
     if not (folder / "set.json").exists():
         write_set(folder, [person(20, 10, 60, 100, image_id=n) for n in (1, 2)], pictures=2)
     settings = {
-        "name": "tiny", "network": "ladder_paf_small", "width": 0.25, "root": folder, "data": [{"file": "set.json"}],
+        "name": "tiny", "network": "ladder_paf_small", "width": 0.25, "skeleton": "openpose18",
+        "root": folder, "data": [{"file": "set.json"}],
         "size": 64, "batch_size": 2, "max_steps": 4, "warmup_steps": 2, "cooldown_steps": 2, "optimiser": "muon",
         "device": "cpu", "workers": 0, "threads": 1, "log_every": 1, "checkpoint_every": 3, "out": folder / "runs",
     }  # fmt: skip
@@ -75,15 +80,16 @@ def test_a_run_leaves_checkpoints_logs_and_its_recipe(straight: tuple[Path, Path
 
 
 def test_a_checkpoint_gives_the_network_ready_for_use(straight: tuple[Path, Path]) -> None:
-    read, network = load_network(load(straight[1]))
-    assert read.name == "tiny"
+    task, network = load_task(load(straight[1]))
+    assert task.recipe.name == "tiny"
+    assert task.skeleton.name == "openpose18"
     assert not network.training
     assert network(torch.zeros(1, 3, 64, 64))[-1].heatmaps.shape == (1, 19, 8, 8)
 
 
 def test_a_run_that_goes_on_ends_as_if_it_had_never_stopped(straight: tuple[Path, Path], tmp_path: Path) -> None:
     folder, last = straight
-    middle = last.parent / "step=3.ckpt"
+    middle = last.parent / "step-000003.ckpt"
     assert load(middle)["global_step"] == 3
     assert_same_weights(train(recipe(folder, out=tmp_path, resume=middle), progress=False), last)
 
@@ -94,10 +100,11 @@ def test_a_signal_ends_the_run_after_its_step_and_it_can_go_on(
 ) -> None:
     folder, last = straight
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
-    plain = FieldSamples.__getitem__
+    plain, made = FieldSamples.__getitem__, []
 
     def interrupted(self: FieldSamples, index: int) -> Any:
-        if self.first + index == 3:
+        made.append(index)
+        if len(made) == 4:
             os.kill(os.getpid(), number)
         return plain(self, index)
 
@@ -117,7 +124,7 @@ def test_a_run_that_was_done_can_be_made_longer(straight: tuple[Path, Path], tmp
 
 def test_a_run_can_start_from_the_weights_of_another(straight: tuple[Path, Path], tmp_path: Path) -> None:
     folder, last = straight
-    end = train(recipe(folder, out=tmp_path, init=last, max_steps=1, learning_rate=1e-9), progress=False)
+    end = train(recipe(folder, out=tmp_path, init=str(last), max_steps=1, learning_rate=1e-9), progress=False)
     before, after = load(last)["state_dict"], load(end)["state_dict"]
     name = "network.lateral.0.weight"
     torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
@@ -133,8 +140,8 @@ def test_faults_are_found_before_anything_starts(tmp_path: Path) -> None:
     for changes, error, message in (
         ({"resume": tmp_path / "none.ckpt"}, RecipeError, r"resume: .*none\.ckpt is not there"),
         ({"resume": tmp_path / "junk.ckpt"}, RecipeError, r"resume: .*junk\.ckpt is not a checkpoint"),
-        ({"init": tmp_path / "none.ckpt"}, RecipeError, r"init: .*none\.ckpt does not fit"),
-        ({"init": tmp_path / "junk.ckpt"}, RecipeError, r"init: .*junk\.ckpt does not fit"),
+        ({"init": str(tmp_path / "none.ckpt")}, RecipeError, r"init: .*none\.ckpt cannot be read"),
+        ({"init": str(tmp_path / "junk.ckpt")}, RecipeError, r"init: .*junk\.ckpt cannot be read"),
         ({"data": [{"file": "no.json"}]}, DataError, r"no\.json: No such file"),
     ):
         with pytest.raises(error, match=message):
@@ -145,18 +152,33 @@ def test_faults_are_found_before_anything_starts(tmp_path: Path) -> None:
 def test_a_backbone_starts_a_network_and_says_what_it_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(3)
     settings = recipe(tmp_path)
-    state = BottomUpTraining(settings).network.state_dict()
+    network = make_task(settings).build_network()
+    state = network.state_dict()
     trunk = {k: torch.randn_like(v).numpy() for k, v in state.items() if k.startswith("stem") and v.is_floating_point()}
     file = tmp_path / "backbone.safetensors"
-    save_checkpoint(Checkpoint(Header(network=settings.network, options={}, metadata=None), trunk), file)
-    module = BottomUpTraining(settings)
+    content = {**trunk, "heatmaps.bias": np.zeros(3, np.float32), "head.weight": np.zeros(2, np.float32)}
+    save_checkpoint(Checkpoint(Header(network=settings.network, options={}, metadata=None), content), file)
     with caplog.at_level("INFO"):
-        program._init(module, file)
+        taken = start_from(network, str(file))
     for name, tensor in trunk.items():
-        np.testing.assert_array_equal(module.network.state_dict()[name].numpy(), tensor)
-    assert f"init: heatmaps.weight is not in {file} and starts anew" in caplog.text
+        np.testing.assert_array_equal(network.state_dict()[name].numpy(), tensor)
+    assert set(taken.taken) == set(trunk)
+    assert taken.refused == {"heatmaps.bias": "it is (3,), here (19,)", "head.weight": "there is no such tensor here"}
+    assert set(taken.anew) == {k for k in state if k not in trunk and not k.endswith("num_batches_tracked")}
+    for line in (f"took {len(trunk)} tensors", "heatmaps.bias was not taken", "heatmaps.weight is not in the file"):
+        assert line in caplog.text
 
     strange = Checkpoint(Header(network="x", options={}, metadata=None), {"other.weight": np.zeros(2, np.float32)})
     save_checkpoint(strange, file, overwrite=True)
-    with pytest.raises(RecipeError, match=r"backbone\.safetensors holds weights of x: other\.weight has no place here"):
-        program._init(module, file)
+    with pytest.raises(RecipeError, match=r"init: nothing in .*backbone\.safetensors fits: it has other\.weight"):
+        start_from(network, str(file))
+    with pytest.raises(RecipeError, match=r"init: nobody is neither a file \(\.ckpt, .*\) nor a model: "):
+        start_from(network, "nobody")
+
+
+def test_a_run_says_where_it_comes_from(straight: tuple[Path, Path]) -> None:
+    _, last = straight
+    said = yaml.safe_load((last.parent / "provenance.yaml").read_text())
+    assert load(last)["provenance"] == said
+    assert said["packages"]["torch"] == torch.__version__
+    assert said["data"]["set.json"].startswith("sha256:")

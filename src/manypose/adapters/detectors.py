@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from manypose.adapters.signature import IMAGENET_MEAN, IMAGENET_SCALE, Signature, input_of
+from manypose.adapters.signature import Signature, input_of
 from manypose.adapters.single_stage import letterbox, person_class
+from manypose.metadata import IMAGENET_MEAN, IMAGENET_SCALE
 
 COCO_CLASSES = 80
 

@@ -9,10 +9,6 @@ from typing import Any
 
 LONGEST_LITERAL = 100_000  # characters of a property that is parsed; class names of 80 classes take 1,500
 
-# The colours' means and standard deviations over ImageNet, RGB, in 0..255, as nearly all networks use them.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_SCALE = (1 / 58.395, 1 / 57.12, 1 / 57.375)
-
 
 @dataclass(frozen=True)
 class Value:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from manypose.adapters.signature import IMAGENET_MEAN, IMAGENET_SCALE, Signature, input_of
+from manypose.adapters.signature import Signature, input_of
 from manypose.errors import ModelError
-from manypose.metadata import CROP_SKELETONS, crop_sigma
+from manypose.metadata import CROP_SKELETONS, IMAGENET_MEAN, IMAGENET_SCALE, crop_sigma
 
 # What the crop shows is not told by such a file, and no two of the skeletons have as many joints.
 SKELETONS = dict(sorted(pair for skeletons in CROP_SKELETONS.values() for pair in skeletons.items()))

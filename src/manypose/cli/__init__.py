@@ -12,7 +12,21 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from manypose import __version__
-from manypose.cli import convert, data, doctor, evaluate, export, models, predict, train
+from manypose.cli import (
+    calibrate,
+    compare,
+    convert,
+    data,
+    doctor,
+    evaluate,
+    export,
+    models,
+    predict,
+    recipes,
+    repro,
+    train,
+    visualize,
+)
 from manypose.cli.arguments import HelpLayout
 from manypose.cli.terminal import complain
 from manypose.errors import ManyposeError
@@ -20,7 +34,12 @@ from manypose.errors import ManyposeError
 COMMANDS = {
     "predict": predict,
     "eval": evaluate,
+    "visualize": visualize,
+    "compare": compare,
+    "calibrate": calibrate,
+    "repro": repro,
     "models": models,
+    "recipes": recipes,
     "train": train,
     "export": export,
     "convert": convert,

@@ -90,6 +90,13 @@ def add_model_options(parser: ArgumentParser) -> None:
     )
 
 
+def add_detector_option(parser: ArgumentParser) -> None:
+    """The detector before a top-down model; `load_estimator` reads it where a command has it."""
+    parser.add_argument(
+        "--detector", metavar="MODEL", help="a detector that finds the people for a top-down model: a name or ONNX file"
+    )
+
+
 def load_estimator(arguments: Namespace) -> Estimator:
     """The estimator that `arguments.model` and the options of `add_model_options` ask for."""
     import cv2
@@ -100,6 +107,7 @@ def load_estimator(arguments: Namespace) -> Estimator:
         cv2.setNumThreads(arguments.threads)
     return load(
         arguments.model,
+        detector=getattr(arguments, "detector", None),
         device=arguments.device,
         threads=arguments.threads,
         long_side=arguments.long_side,

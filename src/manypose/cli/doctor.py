@@ -27,7 +27,7 @@ CORE = {
 # Extra -> its packages, which are looked up but not loaded.
 EXTRAS = {
     "gpu": ("onnxruntime-gpu",),
-    "eval": ("pycocotools", "faster-coco-eval"),
+    "eval": ("pycocotools", "onnx", "scipy"),
     "tables": ("pyarrow", "pandas"),
     "supervision": ("supervision",),
     "video": ("av", "scipy"),

@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-import math
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import signal
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manypose.cli.arguments import add_command, add_model_options, load_estimator, whole_number
-from manypose.cli.terminal import console, literal, one_line, progress_bar, say, table
+from manypose.cli.arguments import add_command, add_model_options, number, positive, whole_number
+from manypose.cli.figures import figure_table, rows_of
+from manypose.cli.terminal import console, counted, progress_bar, say, table
 from manypose.errors import OutputError
 
 if TYPE_CHECKING:
-    from manypose.cli.arguments import Subparsers
-    from manypose.evaluation.run import Evaluation
+    from types import FrameType
 
-FILES = ("results.json", "metrics.json")
+    from manypose.cli.arguments import Subparsers
+    from manypose.evaluation.replay import Difference
+    from manypose.evaluation.run import Plan
+    from manypose.evaluation.run_folder import Run
+    from manypose.evaluation.truth import Truth
+
+__all__ = ["add_parser", "rows_of", "run"]
+
+DIFFERENT = 1
+FILES = ("results.json", "metrics.json", "report.html")
+PRESETS = ("treb1en", "keras", "mxnet", "xuexingyu", "hzzone", "tensorboy", "daniil", "openpose", "hrnet", "humanpose")
+DECODINGS = ("argmax", "quarter", "dark", "udp-dark", "soft-argmax", "soft-argmax+quarter")
+# Options of the estimators by the names of their arguments; what was not given is None.
+ESTIMATOR_OPTIONS = (
+    *("long_side", "scale", "scales", "short_side", "height", "threshold", "decoding", "suppression", "similarity"),
+    *("joint_threshold", "padding", "box_threshold", "most_boxes", "interpolation"),
+)
 
 _DETAILS = """\
-Prints keypoint AP as COCO measures it where the set has the joints of COCO, and
-PCK at 0.2 of the torso, each with its 95 % interval over pictures. With --out,
-results.json (COCO results) and metrics.json are written.
+Prints keypoint AP as COCO measures it where the joints of the set have OKS sigmas,
+PCK at 0.2 of the torso, PCKh for MPII, NME for faces, each with its 95 % interval
+over pictures. With --out, results.json (COCO results), metrics.json (figures and
+all that is needed to get them again) and report.html are written. What is found is
+kept as it comes: a run that was stopped goes on with --resume. Of a set without
+truth (COCO test-dev, MPII test) comes the file that its server takes.
 Needs the extra: pip install 'manypose[eval]'."""
-
-_AP_ROWS = {
-    "AP": "AP",
-    "AP50": "AP at OKS 0.50",
-    "AP75": "AP at OKS 0.75",
-    "APm": "AP of medium people",
-    "APl": "AP of large people",
-    "AR": "AR",
-}
 
 
 def add_parser(subparsers: Subparsers) -> ArgumentParser:
@@ -40,82 +51,202 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
         subparsers,
         "eval",
         summary="Measure a model on labelled pictures.",
-        usage="MODEL --data FILE [options]",
+        usage="MODEL --data FILE [options]\n--from DIR",
         details=_DETAILS,
         examples=(
             "manypose eval default --data coco/val.json --out measured",
-            "manypose eval runs/mine.onnx --data lsp_extended/val.json --flip --scales 1,1.5",
+            "manypose eval hrnet.onnx --data coco/val.json --boxes detections.json --like hrnet",
         ),
         run=run,
     )
-    parser.add_argument("model", metavar="MODEL", help="a model's name, `default`, or an ONNX file")
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="a COCO-style keypoint file (JSON)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for results.json and metrics.json")
-    parser.add_argument("--overwrite", action="store_true", help="replace these files when they are there already")
-    parser.add_argument("--beside", metavar="MODEL", help="measure this model too and print it in a second column")
-    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="only the first N pictures")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a model's name, `default`, or an ONNX file")
+    _add_data_options(parser)
+    _add_run_options(parser)
     add_model_options(parser)
+    parser.set_defaults(scales=None)  # so that a preset's scales can be replaced by 1
+    _add_other_options(parser)
     return parser
 
 
+def _add_data_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="FILE", help="a data set's file of labels, or its folder")
+    parser.add_argument("--kind", metavar="KIND", help="of data set, where its content does not tell it")
+    parser.add_argument("--part", metavar="PART", help="train, val or test, where a file or folder has several")
+    parser.add_argument("--image-ids", type=Path, metavar="FILE", help="only these pictures: an id on each line")
+    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="only the first N pictures")
+    parser.add_argument(
+        "--boxes", metavar="BOXES", help="for a top-down model: truth, a detector's JSON, or its ONNX file"
+    )
+
+
+def _add_run_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results, the figures and the report")
+    parser.add_argument("--overwrite", action="store_true", help="replace these files, and begin a stopped run anew")
+    parser.add_argument("--resume", action="store_true", help="go on with the run that was stopped in --out")
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    parser.add_argument(
+        "--processes", type=whole_number(1, 256), default=1, metavar="N", help="processes that run it (default: 1)"
+    )
+    parser.add_argument("--beside", metavar="MODEL", help="measure this model too and print it in a second column")
+    parser.add_argument(
+        "--from", dest="again", type=Path, metavar="DIR", help="do the run of a folder again: are the figures the same?"
+    )
+
+
+def _add_other_options(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("as other programs do it")
+    group.add_argument("--like", choices=PRESETS, metavar="NAME", help=f"all options of: {', '.join(PRESETS)}")
+    group.add_argument("--short-side", type=whole_number(1), metavar="PIXELS", help="size of the shorter side")
+    group.add_argument("--height", type=whole_number(1), metavar="PIXELS", help="height for the network")
+    group.add_argument("--interpolation", choices=("auto", "linear", "cubic"), help="of the resizing (default: auto)")
+    group.add_argument(
+        "--decoder", type=_setting, action="append", metavar="NAME=VALUE", help="a setting of a bottom-up decoder"
+    )
+    group.add_argument("--decoding", choices=DECODINGS, metavar="HOW", help=f"of heatmaps: {', '.join(DECODINGS)}")
+    group.add_argument("--no-flip-shift", action="store_true", help="do not shift the mirrored heatmaps by a cell")
+    group.add_argument("--no-rescore", action="store_true", help="a person scores what his box does")
+    group.add_argument("--joint-threshold", type=number, metavar="SCORE", help="joints above it count for rescoring")
+    group.add_argument("--suppression", choices=("none", "hard", "soft"), help="of people found twice, by OKS")
+    group.add_argument("--similarity", type=positive, metavar="OKS", help="from which two people are one")
+    group.add_argument("--padding", type=positive, metavar="FACTOR", help="how much larger than a box its crop is")
+    group.add_argument("--box-threshold", type=number, metavar="SCORE", help="leave out boxes that score less (0.1)")
+    group.add_argument("--most-boxes", type=whole_number(1), metavar="N", help="only the best N boxes of a picture")
+
+
 def run(arguments: Namespace) -> int:
-    """Run the command."""
+    """Run the command; 1 when a run that is done again gives other figures."""
+    with _terminate_cleanly():
+        if arguments.again is not None:
+            return _again(arguments)
+        if arguments.model is None or arguments.data is None:
+            arguments.parser.error("give a MODEL and --data FILE, or --from DIR")
+        if arguments.resume and arguments.out is None:
+            arguments.parser.error("--resume goes with --out DIR, where the run was stopped")
+        return _evaluate(arguments)
+
+
+def _evaluate(arguments: Namespace) -> int:
+    from manypose.evaluation.run import refuse_files
+    from manypose.evaluation.run import run as run_plan
+
     out: Path | None = arguments.out
     if out is not None and not arguments.overwrite:
-        for name in FILES:  # before the work, which takes minutes
-            if (out / name).exists():
-                raise OutputError(
-                    f"{out / name}: the file exists; choose another folder, or allow overwriting (--overwrite)"
-                )
-    from manypose.evaluation.run import evaluate
-
-    evaluations = []
-    for model in (arguments.model, arguments.beside):
-        if model is not None:
-            estimator = load_estimator(Namespace(**{**vars(arguments), "model": model}))
-            with progress_bar("photos") as progress:
-                evaluations.append(evaluate(estimator, arguments.data, limit=arguments.limit, progress=progress))
-    if out is not None:
-        evaluations[0].write(out, overwrite=arguments.overwrite)
-    _print(evaluations)
-    for name in FILES if out is not None else ():
-        say(f"-> {arguments.out / name}")
+        refuse_files(out, FILES)
+    plan = make_plan(arguments, arguments.model)
+    fresh = arguments.overwrite and not arguments.resume
+    with progress_bar("photos") as progress:
+        first, truth = run_plan(plan, out=out, resume=arguments.resume, fresh=fresh, progress=progress)
+    if not truth.has_people:
+        return _for_server(arguments, first, truth)
+    runs = [first]
+    if arguments.beside is not None:
+        with progress_bar("photos") as progress:
+            runs.append(run_plan(make_plan(arguments, arguments.beside), progress=progress)[0])
+    written = _write(arguments, first, truth) if out is not None else []
+    manifest, pictures = first.manifest, counted(len(truth.image_ids), "photo", "photos")
+    say(f"{manifest['model']['name']} on {Path(truth.name).name}: {pictures}, {manifest['model']['device']}")
+    console().print(figure_table(runs))
+    for file in written:
+        say(f"-> {file}")
     return 0
 
 
-def _print(evaluations: Sequence[Evaluation]) -> None:
-    first = evaluations[0].provenance
-    name, others = literal(first["model"]), [literal(e.provenance["model"]) for e in evaluations[1:]]
-    shown = table("figure", name, "95 % interval", *others, right=(name, *others))
-    beside = [{name: value for name, value, _ in rows_of(evaluation.figures)} for evaluation in evaluations[1:]]
-    for name, value, interval in rows_of(evaluations[0].figures):
-        shown.add_row(literal(name), value, interval, *(other.get(name, "-") for other in beside))
-    say(f"{first['model']} on {first['data']}: {first['pictures']} photos, {first['device']}")
+def make_plan(arguments: Namespace, model: str) -> Plan:
+    """The evaluation that the arguments ask for."""
+    from manypose.evaluation.run import Plan
+
+    options = {name: getattr(arguments, name) for name in ESTIMATOR_OPTIONS if getattr(arguments, name) is not None}
+    switches = {"flip": (arguments.flip, True), "flip_shift": (arguments.no_flip_shift, False)}
+    switches["rescore"] = (arguments.no_rescore, False)
+    options |= {name: value for name, (given, value) in switches.items() if given}
+    if arguments.decoder:
+        options["decoder"] = dict(arguments.decoder)
+    names = ("kind", "part", "image_ids", "limit", "boxes", "like", "device", "threads", "processes")
+    return Plan(model, arguments.data, options=options, **{name: getattr(arguments, name) for name in names})
+
+
+def _write(arguments: Namespace, found: Run, truth: Truth) -> list[Path]:
+    from manypose.evaluation.run import forget_journal
+    from manypose.evaluation.run_folder import write_run
+
+    out: Path = arguments.out
+    write_run(out, found, overwrite=arguments.overwrite)
+    forget_journal(out)
+    if not arguments.no_report:
+        from manypose.evaluation.report import write_report
+
+        write_report(out, found, truth, pictures=truth.read_picture, overwrite=arguments.overwrite)
+    return [out / name for name in FILES if name != FILES[2] or not arguments.no_report]
+
+
+def _for_server(arguments: Namespace, found: Run, truth: Truth) -> int:
+    """Write what the server of a test set takes, and no figures, since there is no truth."""
+    from manypose.evaluation.run import forget_journal
+    from manypose.evaluation.servers import write_server_file
+    from manypose.manifest import beside, write_manifest
+
+    if arguments.out is None:
+        raise OutputError(f"{truth.name}: has no truth, so there are no figures; give --out DIR for the server's file")
+    file = write_server_file(arguments.out, found, truth, overwrite=arguments.overwrite)
+    write_manifest(found.manifest, beside(file), overwrite=arguments.overwrite)
+    forget_journal(arguments.out)
+    people = counted(len(found.results), "person", "people")
+    say(f"{truth.name}: has no truth; {people} in {counted(len(truth.image_ids), 'photo', 'photos')}")
+    say(f"-> {file}")
+    return 0
+
+
+def _again(arguments: Namespace) -> int:
+    from manypose.evaluation.replay import replay
+
+    with progress_bar("photos") as progress:
+        now, differences = replay(arguments.again, processes=arguments.processes, progress=progress)
+    return report_replay(arguments.again, now, differences)
+
+
+def report_replay(place: Path, now: Run, differences: list[Difference]) -> int:
+    """Say whether an evaluation that was done again gave the same; 1 and a table of differences when it did not."""
+    if not differences:
+        say(f"{place}: the same figures again")
+        return 0
+    shown = table("figure", "before", "now", right=("before", "now"))
+    for difference in differences:
+        shown.add_row(*(_short(value) for value in (difference.name, difference.before, difference.now)))
     console().print(shown)
+    from manypose.manifest import changed_versions, find_manifest
+
+    for line in changed_versions(now.manifest, find_manifest(place)[0]):
+        say(line)
+    say(f"{place}: {counted(len(differences), 'figure is', 'figures are')} not the same")
+    return DIFFERENT
 
 
-def rows_of(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """The figures of an evaluation as rows of name, value and interval; those that mean nothing there are "-"."""
-    precision = figures.get("average_precision", {})
-    for key, name in _AP_ROWS.items():
-        if key in precision:
-            yield name, _share(precision[key]), _interval(precision, key)
-    pck = figures.get("pck", {})
-    if pck:
-        yield "PCK@0.2", _share(pck["PCK"]), _interval(pck, "PCK")
-    for joint, value in pck.get("joints", {}).items():
-        yield f"  {one_line(joint)}", _share(value), ""
-    counts = {"people labelled": precision.get("people"), "joints labelled": pck.get("labelled")}
-    counts |= {"people found": figures.get("people_found")}
-    for name, count in counts.items():
-        if count is not None:
-            yield name, str(count), ""
+def _short(value: Any) -> str:
+    from manypose.cli.terminal import literal
+
+    return "-" if value is None else literal(f"{value:.6g}" if isinstance(value, float) else value)
 
 
-def _share(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) and value >= 0 else "-"
+def _setting(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ArgumentTypeError(f"{text!r} is not a setting like peak_threshold=0.1")
+    return name, number(value)
 
 
-def _interval(figures: Mapping[str, Any], key: str) -> str:
-    low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
-    return "" if low is None or high is None else f"{_share(low)} to {_share(high)}"
+@contextlib.contextmanager
+def _terminate_cleanly() -> Iterator[None]:
+    """SIGTERM ends as Ctrl-C does, so that the processes that run the model end too."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

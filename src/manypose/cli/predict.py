@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from manypose.cli.arguments import add_command, add_model_options, load_estimator, number
+from manypose.cli.arguments import add_command, add_detector_option, add_model_options, load_estimator, number
 from manypose.cli.terminal import complain, counted, one_line, progress_bar, say
 from manypose.errors import ManyposeError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from manypose.estimators.results import ResultWriter
 
 OUT = Path("out")
-STAGES = ("open", "prepare", "network", "decode", "draw", "write")
+STAGES = ("open", "detect", "prepare", "network", "decode", "draw", "write")
 
 _DETAILS = """\
 For photos/beach.jpg it writes out/beach_people.jpg, the drawn picture, and
@@ -45,6 +45,7 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a picture, a folder, or a pattern such as '*.jpg'")
     parser.add_argument("--model", default="default", help="a model's name or ONNX file (default: default)")
+    add_detector_option(parser)
     parser.add_argument("--recursive", action="store_true", help="search the folders inside of folders too")
     parser.add_argument("-v", "--verbose", action="store_true", help="print the time of every stage on stderr")
     _add_output_options(parser)
@@ -108,7 +109,12 @@ def run(arguments: Namespace) -> int:
     if options.joint is not None:
         estimator.model.skeleton.index(options.joint)
     with writer or contextlib.nullcontext():
-        return _predict_all(arguments, estimator, sources, writer)
+        code = _predict_all(arguments, estimator, sources, writer)
+    if writer is not None:
+        from manypose.cli.repro import write_predict_manifest
+
+        write_predict_manifest(arguments, estimator.model, sources, writer)
+    return code
 
 
 def _check(arguments: Namespace) -> None:
@@ -131,8 +137,9 @@ def _check_task(arguments: Namespace, estimator: Estimator) -> None:
         raise ManyposeError(f"{name} is a detector: it finds boxes and no joints that --show or --joint could choose")
     if task == "detector" and arguments.format == "openpose":
         raise ManyposeError(f"{name} is a detector: OpenPose's format holds no boxes; use --format json or coco")
-    if task in ("top-down", "face", "hand"):
-        complain(f"{name} is a {task} model: it takes each picture as one person who fills it")
+    if task in ("top-down", "face", "hand") and arguments.detector is None:
+        advice = "; --detector MODEL finds the people in it first" if task == "top-down" else ""
+        complain(f"{name} is a {task} model: it takes each picture as one person who fills it{advice}")
 
 
 def _predict_all(

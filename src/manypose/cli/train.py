@@ -7,17 +7,20 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from manypose.cli.arguments import add_command
-from manypose.cli.terminal import say
+from manypose.cli.arguments import add_command, whole_number
+from manypose.cli.terminal import complain, counted, say
 from manypose.errors import require
 
 if TYPE_CHECKING:
     from manypose.cli.arguments import Subparsers
+    from manypose.training.recipe import Recipe
 
 _DETAILS = """\
 The run is written to the folder out/name of the recipe: recipe.yaml as it was run,
 checkpoints, metrics.csv and logs for TensorBoard. Ctrl-C and SIGTERM end it early;
-`resume=` goes on from a checkpoint. Needs the extra: pip install 'manypose[train]'."""
+`resume=` goes on from a checkpoint. With --overfit nothing is written: it says
+whether so many pictures can be learnt by heart (AP over 0.9; exit code 1 if not),
+which wrong labels or settings prevent. Needs the extra: pip install 'manypose[train]'."""
 
 
 def add_parser(subparsers: Subparsers) -> ArgumentParser:
@@ -30,20 +33,23 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
         details=_DETAILS,
         examples=(
             "manypose train recipes/ladder.yaml",
-            "manypose train recipes/ladder.yaml name=second max_steps=2000 device=cpu",
+            "manypose train mine.yaml root=photos --overfit 8",
         ),
         run=run,
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings in place of those in the recipe")
     parser.add_argument("--check", action="store_true", help="check the recipe and print it, but do not train")
+    parser.add_argument("--overfit", type=whole_number(1), metavar="N", help="test whether N pictures can be learnt")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
-    from manypose.training.recipe import read_recipe
+    for module in ("torch", "lightning", "tensorboard"):
+        require(module, extra="train")
+    from manypose.training.recipe_file import read_recipe
 
     recipe = read_recipe(arguments.recipe, arguments.overrides)
     if arguments.check:
@@ -51,14 +57,35 @@ def run(arguments: Namespace) -> int:
 
         print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), end="")
         return 0
-    for module in ("torch", "lightning", "tensorboard"):
-        require(module, extra="train")
-    import logging
-
+    _log_to_stderr()
+    progress = not arguments.quiet and sys.stdout.isatty()
+    if arguments.overfit is not None:
+        return _overfit(recipe, arguments.overfit, progress)
     from manypose.training.program import train
+
+    checkpoint = train(recipe, progress=progress)
+    say(f"{checkpoint}: the last checkpoint; `manypose export {checkpoint} -o model.onnx` makes a model of it")
+    return 0
+
+
+def _overfit(recipe: Recipe, count: int, progress: bool) -> int:
+    from manypose.training.overfit import GOAL, overfit
+
+    result = overfit(recipe, count, progress=progress)
+    pictures = counted(result.pictures, "picture", "pictures")
+    say(f"{pictures}, {result.steps} steps: AP {result.average_precision:.3f}, loss {result.loss:.4g}")
+    if result.has_learnt:
+        say("the pipeline can learn these labels")
+        return 0
+    complain(
+        f"AP stayed at {result.average_precision:.3f}, expected over {GOAL}: look at the labels "
+        "(`manypose data preview`), then try another learning_rate or sigma, or a larger size"
+    )
+    return 1
+
+
+def _log_to_stderr() -> None:
+    import logging
 
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
     logging.getLogger("manypose").setLevel(logging.INFO)
-    checkpoint = train(recipe, progress=not arguments.quiet and sys.stdout.isatty())
-    say(f"{checkpoint}: the last checkpoint; `manypose export {checkpoint} -o model.onnx` makes a model of it")
-    return 0

@@ -34,6 +34,9 @@ _BOUNDS = (
     ("sure_joint", 0, 1),
     ("min_score", 0, 1),
     ("max_peaks", 1, 1024),  # of one joint; pairs grow with the square
+    ("min_mean", 0, 100),
+    ("limb_heights", 0, 100),
+    ("limb_widths", 0, 100),
 )
 
 
@@ -51,6 +54,9 @@ class DecoderSettings:
     sure_joint       least height of a joint that counts for `min_joints`
     min_score        least score of a person
     max_peaks        at most so many peaks of each joint, the highest, bound the time that a map of noise takes
+    min_mean         least sum of the scores of a person's joints and limbs, for each joint found; 0: no limit
+    limb_heights     a limb longer than so many heights of the map, plus `limb_widths` widths, scores less by its
+    limb_widths      share beyond (CMU's program: half a height); both 0: length costs nothing
     """
 
     peak_threshold: float = 0.05
@@ -62,6 +68,9 @@ class DecoderSettings:
     sure_joint: float = 0.1
     min_score: float = 0.02
     max_peaks: int = 256
+    min_mean: float = 0.0
+    limb_heights: float = 0.0
+    limb_widths: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low, high in _BOUNDS:
@@ -99,6 +108,7 @@ def decode(
         skeleton,
         threshold=settings.field_threshold,
         support=settings.field_support,
+        free_length=settings.limb_heights * fields.shape[1] + settings.limb_widths * fields.shape[2],
     )
     connections = order_by_clearness(peaks, connections)
     groups, connections = assemble(
@@ -110,6 +120,8 @@ def decode(
         sure_joint=settings.sure_joint,
     )
     share_joints(groups, peaks, connections, least_score=settings.shared_joint)
+    if settings.min_mean:
+        groups = [group for group in groups if _mean_score(group, peaks, connections) >= settings.min_mean]
     people = _to_people(groups, peaks, connections, skeleton, stride, image_size)
     return people[people.person_scores >= settings.min_score]
 
@@ -141,6 +153,12 @@ def _check(heatmaps: Array, fields: Array, skeleton: Skeleton) -> tuple[Array, A
                 f"the {name} are not finite: the network overflowed; run it in float32, not in half precision"
             )
     return heatmaps, fields
+
+
+def _mean_score(group: Group, peaks: Peaks, connections: Connections) -> float:
+    """The scores of a person's joints and limbs for each joint, which the products of CMU's family filter by."""
+    total = peaks.scores[list(group.peaks)].sum() + connections.scores[list(group.limbs)].sum()
+    return float(total) / len(group.peaks)
 
 
 def _to_people(

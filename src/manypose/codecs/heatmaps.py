@@ -51,6 +51,14 @@ class HeatmapCodec:
         """Cells (w, h) of the maps for an input of `size` (w, h)."""
         return size[0] // self.stride, size[1] // self.stride
 
+    @property
+    def mirror_shift(self) -> int:
+        """Columns by which the maps of a mirrored crop, turned back, lie too far to the left of the crop's own.
+
+        One for HRNet's, whose cell k is pixel 4 k (its SHIFT_HEATMAP); none where cells lie alike from both borders.
+        """
+        return 0 if self.udp else round((self.stride - 1 - 2 * self.offset) / self.stride)
+
     def encode(self, keypoints: Array, size: tuple[int, int]) -> tuple[Array, Array]:
         """Targets (B, K, h, w) and their weights (B, K), 0 or 1, for joints (B, K, 2) in an input of `size` (w, h).
 

@@ -53,13 +53,16 @@ def typical_lengths(skeleton: Skeleton) -> Array:
     return np.array([np.nan if length is None else length for length in lengths], np.float32)
 
 
-def connect(peaks: Peaks, fields: Array, skeleton: Skeleton, *, threshold: float, support: float) -> Connections:
+def connect(
+    peaks: Peaks, fields: Array, skeleton: Skeleton, *, threshold: float, support: float, free_length: float = 0.0
+) -> Connections:
     """All pairs of `peaks` along which the part affinity fields (2L, h, w) point from the one to the other.
 
     The field is read at places along the segment, linearly between cells, and projected on its direction. A pair stays
     when at least the share `support` of the projections exceeds `threshold`; its score is the mean of all of them, so
     neither the size of the maps nor the length of the limb changes it. A limb shorter than a cell has hardly a
-    direction (the eye and the ear of somebody far away): there the strength of the field counts instead.
+    direction (the eye and the ear of somebody far away): there the strength of the field counts instead. A limb of
+    more than `free_length` cells scores free_length / length - 1 more, which is less; 0: length costs nothing.
     """
     height, width = fields.shape[1:]
     x, y = np.clip(peaks.x, 0, width - 1), np.clip(peaks.y, 0, height - 1)
@@ -69,6 +72,8 @@ def connect(peaks: Peaks, fields: Array, skeleton: Skeleton, *, threshold: float
         found = _glance(runs[block], x, y, fields, threshold)
         projected = _project(found, x, y, fields)
         scores = projected.mean(axis=0)
+        if free_length:
+            scores += np.minimum(np.float32(free_length) / np.maximum(found.lengths, np.float32(1e-6)) - 1, 0)
         hits = np.add.reduce(projected > threshold, axis=0, dtype=np.intp)
         kept = np.flatnonzero((hits >= support * SAMPLES - 1e-6) & (scores > 0))
         parts.append(replace(found, scores=np.minimum(scores, 1))[kept])

@@ -59,6 +59,8 @@ RULES = {
     # openpose_train; CMU's release of 2017 summed the Gaussians.
     "cmu": TargetRules(ends="box-rounded", offset=3.5),
     "cmu-2017": TargetRules(meet="sum", ends="box-rounded", offset=3.5),
+    # rmpe_dataset_server, from which the Keras product gets its samples: it never takes the mean.
+    "keras": TargetRules(meet="sum", ends="box-rounded", overlap="last", offset=3.5),
     # Pytorch0.4.1_Openpose and the Chainer program that it follows.
     "treb1en": TargetRules(joints="cut", cut_off=None, ends="joints", full_size=True),
     # pytorch_Realtime_Multi-Person_Pose_Estimation: its fields from the shoulders to the ears go to the eyes.
@@ -70,6 +72,10 @@ RULES = {
         edge=False,
         offset=3.5,
         redirected=(("right_shoulder", "right_ear", "right_eye"), ("left_shoulder", "left_ear", "left_eye")),
+    ),
+    # The MXNet product, which comes from the one above.
+    "mxnet": TargetRules(
+        joints="derived-rounded", outside=False, meet="sum", ends="box-rounded", edge=False, offset=3.5
     ),
     # lightweight-human-pose-estimation.pytorch
     "daniil": TargetRules(meet="sum", window=28.0, ends="box-cut", overlap="last", offset=3.5),

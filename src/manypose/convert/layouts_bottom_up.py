@@ -15,7 +15,7 @@ from typing import Any
 
 from manypose.convert.layout import Layout, Shapes
 from manypose.errors import ModelError
-from manypose.metadata import InputSettings
+from manypose.metadata import IMAGENET_MEAN, IMAGENET_SCALE, InputSettings
 from manypose.networks.vgg_paf import layer_names, norm_name
 
 Rename = Callable[[str], str | None]
@@ -25,8 +25,8 @@ BODY_255 = BODY.model_copy(update={"mean": (127.5, 127.5, 127.5), "scale": 1 / 2
 BODY_OMZ = BODY.model_copy(update={"scale": 1 / 255})
 BODY_IMAGENET = InputSettings(
     colours="rgb",
-    mean=(123.675, 116.28, 103.53),
-    scale=(1 / 58.395, 1 / 57.12, 1 / 57.375),
+    mean=IMAGENET_MEAN,
+    scale=IMAGENET_SCALE,
     stride=8,
     long_side=656,
 )

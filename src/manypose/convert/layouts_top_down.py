@@ -13,17 +13,10 @@ from functools import partial
 from typing import Any
 
 from manypose.convert.layout import Layout, Shapes
-from manypose.metadata import Decoding, InputSettings
+from manypose.metadata import IMAGENET_MEAN, IMAGENET_SCALE, Decoding, InputSettings
 from manypose.networks import hrnet, lpn, pose_resnet
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-
-_NORMALISED: dict[str, Any] = {
-    "mean": tuple(255 * mean for mean in IMAGENET_MEAN),
-    "scale": tuple(1 / (255 * deviation) for deviation in IMAGENET_DEVIATION),
-    "long_side": 256,
-}
+_NORMALISED: dict[str, Any] = {"mean": IMAGENET_MEAN, "scale": IMAGENET_SCALE, "long_side": 256}
 RGB = InputSettings(colours="rgb", **_NORMALISED)
 # The recipes of Simple Baselines feed blue first, yet normalise it as if it were red.
 BGR = InputSettings(colours="bgr", **_NORMALISED)

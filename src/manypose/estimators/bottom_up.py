@@ -5,32 +5,45 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from manypose import geometry, images
-from manypose.errors import ManyposeError
-from manypose.estimators.inputs import StageTimes, fit_input
+from manypose.codecs.fields import FieldsCodec
+from manypose.errors import ManyposeError, ModelError
+from manypose.estimators import scores
+from manypose.estimators.inputs import Clock, StageTimes, fit_input
 from manypose.model import Model
 from manypose.people import People
 
 Array = NDArray[np.float32]
 Picture = NDArray[np.uint8]
+Interpolation = Literal["auto", "linear", "cubic"]
 LARGEST_INPUT = 40_000_000  # pixels of one prepared picture; a scale by mistake must not take all memory
+PICTURES_AT_ONCE = 16  # pictures of a batch that are in memory together with their maps
+INPUTS_AT_ONCE = 8_000_000  # pixels that one run of the network takes, unless one picture has more
+_HOW = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+_SIZES = ("long_side", "short_side", "height", "scale")
 
 
 @dataclass(frozen=True)
 class BottomUpOptions:
     """How pictures are shown to the network.
 
-    At most one of `long_side` (pixels) and `scale` (of the picture) sets the size; without either it is the one at
-    which the model does best. `scales` are multiples of that size whose maps are averaged on the finest grid, `flip`
-    adds the mirrored picture to each. `threshold` is the least score of a person, None for the model's own.
+    At most one of `long_side`, `short_side`, `height` (pixels) and `scale` (of the picture) sets the size; without any
+    it is the one at which the model does best. `scales` are multiples of that size whose maps are averaged on the
+    finest grid, `flip` adds the mirrored picture to each. `threshold` is the least score of a person, None for the
+    model's own.
+
+    The others are for comparing with other programs: `interpolation` of the resizing ("auto": by area when a side
+    shrinks to less than half, else linear), `fill`, the grey value of the padding (None: the model's own), and
+    `decoder`, settings of `DecoderSettings` that replace those of the model.
     """
 
     long_side: int | None = None
@@ -38,12 +51,22 @@ class BottomUpOptions:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     threshold: float | None = None
+    short_side: int | None = None
+    height: int | None = None
+    interpolation: Interpolation = "auto"
+    fill: int | None = None
+    decoder: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.long_side is not None and self.scale is not None:
-            raise ManyposeError("long_side and scale are two ways to set one size: give only one of them")
-        if (self.long_side is not None and self.long_side < 1) or (self.scale is not None and not self.scale > 0):
+        given = {name: getattr(self, name) for name in _SIZES if getattr(self, name) is not None}
+        if len(given) > 1:
+            raise ManyposeError(f"{' and '.join(given)} are two ways to set one size: give only one of them")
+        if not all(0 < value < float("inf") for value in given.values()):
             raise ManyposeError("long_side and scale must be positive")
+        if self.interpolation not in get_args(Interpolation):
+            raise ManyposeError(f"interpolation is {self.interpolation!r}, expected auto, linear or cubic")
+        if self.fill is not None and not 0 <= self.fill <= 255:
+            raise ManyposeError(f"fill is {self.fill}, expected a grey value, 0 to 255")
         if not self.scales or not all(scale > 0 for scale in self.scales):
             raise ManyposeError(f"scales are {self.scales}, expected one or more positive numbers")
         if self.threshold is not None and np.isnan(self.threshold):
@@ -75,13 +98,33 @@ class _View:
 class BottomUp:
     """Finds people in pictures with a bottom-up model.
 
-    Call it with a picture (path, bytes, PIL image or array), or use `batch` for several. `times` adds up what the
-    stages took.
+    Call it with a picture (path, bytes, PIL image or array), or use `batch` for several. Threads may share it.
     """
 
     model: Model
-    options: BottomUpOptions = BottomUpOptions()
-    times: StageTimes = field(default_factory=StageTimes)
+    options: BottomUpOptions = field(default_factory=BottomUpOptions)
+    clock: Clock = field(default_factory=Clock, repr=False)
+
+    @property
+    def times(self) -> StageTimes:
+        """What the stages took so far, added up; each thread has its own."""
+        return self.clock.times
+
+    @cached_property
+    def codec(self) -> FieldsCodec:
+        """Meaning and decoding of the maps: the model's, with the settings of the options.
+
+        Raises `ModelError` for settings that do not exist.
+        """
+        codec = self.model.codec
+        if not self.options.decoder:
+            return codec
+        known = dataclasses.asdict(codec.decoder)
+        unknown = sorted(set(self.options.decoder) - set(known))
+        if unknown:
+            raise ModelError(f"the decoder has no setting {unknown[0]!r}; there are {', '.join(known)}")
+        changed = {name: type(known[name])(value) for name, value in self.options.decoder.items()}
+        return dataclasses.replace(codec, decoder=dataclasses.replace(codec.decoder, **changed))
 
     def __call__(self, image: Any) -> People:
         """The people in a picture, in its own pixels; raises `ImageError` when it cannot be opened."""
@@ -89,12 +132,15 @@ class BottomUp:
 
     def batch(self, pictures: Sequence[Any]) -> list[People]:
         """The people of several pictures, which may differ in size; those of one size run together."""
-        return [self.decode(maps) for maps in self.maps(pictures)]
+        people: list[People] = []
+        for start in range(0, len(pictures), PICTURES_AT_ONCE):
+            people += [self.decode(maps) for maps in self.maps(pictures[start : start + PICTURES_AT_ONCE])]
+        return people
 
     def decode(self, maps: PictureMaps) -> People:
         """The people in the maps of a picture, in pixels of that picture."""
         started = time.perf_counter()
-        people = self.model.codec.decode(maps.heatmaps, maps.fields)
+        people = scores.calibrate(self.codec.decode(maps.heatmaps, maps.fields), self.model.metadata)
         if self.options.threshold is not None:
             people = people[people.person_scores >= self.options.threshold]
         people = people.transform(geometry.invert_affine(maps.affine), maps.image_size)
@@ -118,11 +164,13 @@ class BottomUp:
 
     def __post_init__(self) -> None:
         settings, options = self.model.metadata.input, self.options
-        if settings.size is not None and (options.scales != (1.0,) or options.long_side or options.scale):
+        if settings.size is not None and (options.scales != (1.0,) or any(getattr(options, n) for n in _SIZES)):
             raise ManyposeError(
                 f"{self.model.path}: its network takes pictures of {settings.size[0]} x {settings.size[1]} only; leave "
                 "long_side, scale and scales out"
             )
+        if self.options.decoder:
+            _ = self.codec  # refuses now what it does not know, and not at the first picture
 
     def _views(self, picture: Picture) -> list[_View]:
         height, width = picture.shape[:2]
@@ -132,18 +180,10 @@ class BottomUp:
             end = np.rint(fitted.offset + fitted.factors * (width, height)).astype(int).tolist()
             view = _View(fitted.picture, fitted.affine, (end[0], end[1]), mirrored=False)
             return [view, _mirror(view)] if self.options.flip else [view]
-        base = self.options.scale
-        if base is None:
-            base = (self.options.long_side or self.model.metadata.input.long_side) / max(height, width)
+        base = self._base_scale(width, height)
         views = []
         for scale in sorted(self.options.scales, reverse=True):  # maps are averaged on the finest grid
-            shown, affine = images.fit(
-                picture,
-                scale=base * scale,
-                stride=self.model.metadata.input.stride,
-                fill=self.model.metadata.input.fill,
-                max_pixels=LARGEST_INPUT,
-            )
+            shown, affine = self._fit(picture, base * scale)
             # The size without padding, from where the affine takes the last pixel.
             size = tuple(round(float(affine[i, i] * (width, height)[i])) for i in (0, 1))
             views.append(_View(shown, affine, (size[0], size[1]), mirrored=False))
@@ -151,13 +191,42 @@ class BottomUp:
                 views.append(_mirror(views[-1]))
         return views
 
+    def _base_scale(self, width: int, height: int) -> float:
+        options = self.options
+        if options.scale is not None:
+            return options.scale
+        if options.short_side is not None:
+            return options.short_side / min(height, width)
+        if options.height is not None:
+            return options.height / height
+        return (options.long_side or self.model.metadata.input.long_side) / max(height, width)
+
+    def _fit(self, picture: Picture, scale: float) -> tuple[Picture, NDArray[np.float64]]:
+        settings, options = self.model.metadata.input, self.options
+        fill = settings.fill if options.fill is None else options.fill
+        size = picture.shape[1], picture.shape[0]
+        resized, wanted = picture, tuple(max(1, round(scale * side)) for side in size)
+        if options.interpolation != "auto" and wanted != size and wanted[0] * wanted[1] <= LARGEST_INPUT:
+            how = _HOW[options.interpolation]
+            resized, scale = np.asarray(cv2.resize(picture, wanted, interpolation=how), np.uint8), 1.0
+        shown, affine = images.fit(resized, scale=scale, stride=settings.stride, fill=fill, max_pixels=LARGEST_INPUT)
+        if resized is not picture:
+            affine = geometry.resize_affine(size, (wanted[0], wanted[1]))
+        return shown, affine
+
     def _run(self, views: list[_View]) -> list[tuple[Array, Array]]:
         """Heatmaps and fields of each view; views of one size run as one batch."""
         results: list[tuple[Array, Array]] = [(np.empty(0, np.float32),) * 2] * len(views)
         sizes = defaultdict(list)
         for i, view in enumerate(views):
             sizes[view.picture.shape].append(i)
-        for rows in sizes.values():
+        pieces = [
+            rows[start : start + step]
+            for shape, rows in sizes.items()
+            for step in [max(1, INPUTS_AT_ONCE // (shape[0] * shape[1]))]
+            for start in range(0, len(rows), step)
+        ]
+        for rows in pieces:
             started = time.perf_counter()
             batch = self.model.prepare([views[i].picture for i in rows])
             prepared = time.perf_counter()

@@ -43,8 +43,8 @@ class Prediction:
     """The people in one picture, in its own pixels.
 
     `picture` is RGB uint8 (H, W, 3), `maps` are those of a bottom-up network, one cell for `stride` pixels of its
-    input, None of any other; `task` is what the model does; `seconds` says what the stages open, prepare, network and
-    decode took.
+    input, None of any other; `task` is what the model does; `seconds` says what the stages open, detect (where there
+    is a detector), prepare, network and decode took.
     """
 
     source: Source
@@ -108,8 +108,10 @@ def _predict(estimator: Estimator, source: Source) -> Prediction:
         people = estimator.decode(maps)
     else:
         people = estimator(picture)
-    for stage in ("prepare", "network", "decode"):
+    for stage in ("detect", "prepare", "network", "decode"):
         seconds[stage] = getattr(estimator.times, stage) - getattr(before, stage)
+    if not seconds["detect"]:  # a model that needs no detector, or has none
+        del seconds["detect"]
     return Prediction(source, picture, people, maps, stride, seconds, task=estimator.model.metadata.task)
 
 

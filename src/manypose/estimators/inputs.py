@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from manypose.errors import ManyposeError
-from manypose.metadata import InputSettings
+from manypose import images
+from manypose.errors import ManyposeError, ModelError
+from manypose.estimators.scores import calibrate, raw_threshold
+from manypose.metadata import BoxSettings, InputSettings, PeopleSettings
 from manypose.model import Model
 from manypose.people import People
 
@@ -25,8 +28,9 @@ _INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 
 @dataclass
 class StageTimes:
-    """Seconds that the stages took, added up."""
+    """Seconds that the stages took, added up; `detect` is what a detector took before a top-down model, in all."""
 
+    detect: float = 0.0
     prepare: float = 0.0
     network: float = 0.0
     decode: float = 0.0
@@ -39,6 +43,13 @@ class StageTimes:
             yield
         finally:
             setattr(self, stage, getattr(self, stage) + time.perf_counter() - started)
+
+
+class Clock(threading.local):
+    """The times of an estimator: every thread has its own."""
+
+    def __init__(self) -> None:
+        self.times = StageTimes()
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,61 @@ class Fitted:
     def restore(self, places: Array) -> Array:
         """Places (..., 2) of the input, counted as `factors` does, in the whole picture."""
         return np.asarray((places - self.offset) / self.factors, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class WholePictures:
+    """What the estimators have in common whose network sees the whole picture once, at one size.
+
+    Call one with a picture (path, bytes, PIL image or array), or use `batch` for several; the best come first.
+    `times` adds up what the stages took; threads may share an estimator, and each has its own times.
+    """
+
+    model: Model
+    options: FoundOptions = field(default_factory=FoundOptions)
+    clock: Clock = field(default_factory=Clock, init=False, repr=False)
+
+    def __call__(self, image: Any) -> People:
+        """The people in a picture, in its own pixels; raises `ImageError` when it cannot be opened."""
+        fitted, outputs = self._run(images.open_image(image))
+        with self.times.measure("decode"):
+            return calibrate(self._decode(outputs, fitted), self.model.metadata)
+
+    def batch(self, pictures: Sequence[Any]) -> list[People]:
+        """The people of several pictures, one after the other."""
+        return [self(picture) for picture in pictures]
+
+    @property
+    def times(self) -> StageTimes:
+        """What the stages took so far in this thread."""
+        return self.clock.times
+
+    def _decode(self, outputs: dict[str, list[Array]], fitted: Fitted) -> People:
+        """The people in a network's outputs, in pixels of the picture; each estimator has its own way."""
+        raise NotImplementedError
+
+    def _run(self, picture: Picture) -> tuple[Fitted, dict[str, list[Array]]]:
+        """A picture as the network takes it, and the outputs by meaning."""
+        settings = self.model.metadata.input
+        with self.times.measure("prepare"):
+            fitted = fit_input(picture, settings)
+            batch = self.model.prepare([fitted.picture])
+        with self.times.measure("network"):
+            name = settings.resized_by
+            others = {} if name is None else {name: fitted.factors[None, ::-1].astype(np.float32)}
+            return fitted, self.model.infer(batch, **others)
+
+    def _settings(self, kind: type[BoxSettings | PeopleSettings], name: str) -> dict[str, Any]:
+        """What the model's outputs mean, with the threshold of the options; raises `ModelError` for another kind.
+
+        `name` is what the message calls a model of this kind.
+        """
+        settings = self.model.metadata.maps
+        if not isinstance(settings, kind):
+            raise ModelError(f"{self.model.path}: a {self.model.metadata.task} model, not {name}")
+        threshold = raw_threshold(self.options.threshold, self.model.metadata)
+        given = {} if threshold is None else {"threshold": threshold}
+        return settings.model_dump(exclude={"kind"}) | given
 
 
 def fit_input(picture: Picture, settings: InputSettings) -> Fitted:

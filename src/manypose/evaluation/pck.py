@@ -32,7 +32,7 @@ class PckFigures(TypedDict):
 
 
 def pck(
-    truth: Path | str | Mapping[str, Any],
+    truth: Truth | Path | str | Mapping[str, Any],
     predictions: Mapping[Any, People],
     *,
     threshold: float = 0.2,

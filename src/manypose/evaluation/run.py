@@ -4,110 +4,320 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from manypose import __version__, images
-from manypose.errors import DataError, OutputError, require
-from manypose.estimators.inputs import Estimator
-from manypose.evaluation.coco_ap import keypoint_average_precision
-from manypose.evaluation.pck import pck
-from manypose.evaluation.truth import read_truth
-from manypose.files import picture_place, read_member, sha256_of, write_bytes
-from manypose.formats import coco
-from manypose.people import People
-from manypose.skeleton import load_skeleton, skeleton_names, skeleton_of_joints
+from manypose.errors import DataError, ManyposeError, OutputError
+from manypose.estimators.bottom_up import BottomUp, BottomUpOptions
+from manypose.estimators.inputs import Estimator, FoundOptions
+from manypose.evaluation.figures import measure
+from manypose.evaluation.predictions import STAGES, Found, Job, Journal, RowRules, find_all
+from manypose.evaluation.presets import preset
+from manypose.evaluation.run_folder import METRICS, RESULTS, Run, json_ready
+from manypose.evaluation.servers import Boxes, is_mpii_test, read_mpii_test
+from manypose.evaluation.truth import Truth, read_image_ids, read_truth
+from manypose.files import picture_place
+from manypose.manifest import fingerprint_of, make_manifest
+from manypose.model import load_model
+from manypose.skeleton import Skeleton, load_skeleton, skeleton_names, skeleton_of_joints
 
-TORSO = {"left_shoulder", "right_shoulder", "left_hip", "right_hip"}
+Progress = Callable[[int, int], None]
+JOURNAL = "journal.jsonl"
+LEAST_BOX = 0.1  # score of a detector's box: weak ones cost little in AP, and missed people much
+TOP_DOWN = ("top-down", "face", "hand")
+_SIZES = ("long_side", "short_side", "height", "scale")
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What was measured (figures by name) and how; `results` are the rows of a COCO results file."""
+class Opening:
+    """How an estimator is opened, here or in another process: `options` are those of the model's task.
 
-    figures: Mapping[str, Any]
-    provenance: Mapping[str, Any]
-    results: list[dict[str, Any]]
+    `detector` finds the boxes for a top-down model. Raises, when called, what `load_model` raises, and `ManyposeError`
+    for options that the task does not have.
+    """
 
-    def write(self, folder: Path, *, overwrite: bool = False) -> None:
-        """Write `results.json` (COCO results) and `metrics.json` (figures and provenance) into a folder.
+    model: str
+    device: str = "auto"
+    threads: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    detector: str | None = None
 
-        Raises `OutputError` when one of them is there already.
-        """
+    def __call__(self) -> Estimator:
+        from manypose.api import WHOLE_PICTURES
+        from manypose.estimators.top_down import TopDown, TopDownOptions
+
+        if self.threads:
+            import cv2
+
+            cv2.setNumThreads(self.threads)
+        model = load_model(self.model, device=self.device, threads=self.threads)
+        task = model.metadata.task
+        if task == "detector":
+            raise ManyposeError(f"{self.model}: a detector finds boxes and no joints that could be measured")
+        kind: Any = BottomUpOptions if task == "bottom-up" else TopDownOptions if task in TOP_DOWN else FoundOptions
+        idle = sorted(set(self.options) - {option.name for option in dataclasses.fields(kind)})
+        if idle:
+            raise ManyposeError(f"{self.model}: {', '.join(idle)} has no effect on a {task} model; leave it out")
+        options = kind(**self.options)
+        if task == "bottom-up":
+            return BottomUp(model, options)
+        if task in TOP_DOWN:
+            return TopDown(model, options, detector=self._detector(self.options.get("box_threshold")))
+        return WHOLE_PICTURES[task](model, options)
+
+    def shared_by(self, processes: int) -> Opening:
+        """The same for one of several processes, which do not take the CPU's threads from each other."""
+        return dataclasses.replace(self, threads=self.threads or max(1, (os.cpu_count() or 1) // processes))
+
+    def _detector(self, least: float | None) -> Estimator | None:
+        if self.detector is None:
+            return None
+        from manypose.api import load_detector
+
+        found = load_detector(self.detector, self.device, self.threads)
+        return dataclasses.replace(found, options=FoundOptions(threshold=LEAST_BOX if least is None else least))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that an evaluation needs, and needs to be done again.
+
+    `data` is a set of any kind that `read_truth` reads; `image_ids` a file with those of the pictures that count, of
+    which the first `limit` are run. `boxes` is for top-down models: "truth", a detector's JSON, or its ONNX file.
+    `like` is the name of a preset, whose options those in `options` replace.
+    """
+
+    model: str
+    data: Path
+    kind: str | None = None
+    part: str | None = None
+    image_ids: Path | None = None
+    limit: int | None = None
+    boxes: str | None = None
+    like: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    threads: int = 0
+    processes: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, with paths that hold from any folder."""
+        plain: dict[str, Any] = json_ready(dataclasses.asdict(self))
+        given = {"data": self.data, "image_ids": self.image_ids}
+        if self.boxes not in (None, "truth"):
+            given["boxes"] = Path(str(self.boxes))
+        if Path(self.model).is_file():
+            given["model"] = Path(self.model)
+        return plain | {name: str(path.absolute()) for name, path in given.items() if path is not None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        """The plan of `to_dict`; raises `DataError` for what is none."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be made: {error.strerror}") from None
-        metrics = {"figures": self.figures, "provenance": self.provenance}
-        contents = {"metrics.json": json.dumps(metrics, indent=1), "results.json": json.dumps(self.results)}
-        there = [folder / name for name in contents if (folder / name).exists()]
-        if there and not overwrite:  # looked at first, so that no new file stands beside an old one
-            raise OutputError(f"{there[0]}: the file exists; choose another folder, or allow overwriting")
-        for name, text in contents.items():
-            write_bytes(folder / name, (text + "\n").encode(), overwrite=overwrite)
+            given = dict(data)
+            given["data"] = Path(given["data"])
+            given["image_ids"] = Path(given["image_ids"]) if given.get("image_ids") else None
+            options = dict(given.get("options", {}))
+            given["options"] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+            return cls(**given)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"the manifest's options are not those of an evaluation: {error}") from None
+
+
+def run(
+    plan: Plan, *, out: Path | None = None, resume: bool = False, fresh: bool = False, progress: Progress | None = None
+) -> tuple[Run, Truth]:
+    """Do an evaluation; the truth is given too, for a report.
+
+    With `out` what is found is kept in a journal in that folder as it comes. With `resume` a run that was stopped goes
+    on from there and ends with the same results; with `fresh` it is begun anew. The folder's other files are left to
+    `write_run`, after which `forget_journal` is called.
+
+    Raises `DataError` for a set that cannot be measured against, `ImageError` for a picture that cannot be opened, and
+    `OutputError` for a journal that is there and not asked for, or of another run.
+    """
+    truth, given = _read_truth(plan)
+    opening, rules, detections = _prepare(plan, truth)
+    estimator = opening()
+    jobs = _jobs(truth, plan, estimator, detections, given)
+    manifest = _manifest(plan, estimator)
+    done: list[Found] = []
+    journal = Journal(out / JOURNAL, _about(manifest, plan, jobs)) if out is not None else None
+    if journal is not None:
+        if fresh:
+            journal.delete()
+        if journal.file.exists() and not resume:
+            raise OutputError(
+                f"{journal.file}: an evaluation was stopped here; go on with it (--resume) or begin anew (--overwrite)"
+            )
+        done = journal.resume()
+    opener = opening.shared_by(plan.processes) if plan.processes > 1 else lambda: estimator
+    coming: Iterable[Found] = find_all(jobs[len(done) :], rules, open_estimator=opener, processes=plan.processes)
+    if journal is not None:
+        coming = journal.keep(iter(coming))
+    for found in coming:
+        done.append(found)
+        if progress:
+            progress(len(done), len(jobs))
+    return _measured(truth, done, manifest), truth
+
+
+def forget_journal(out: Path) -> None:
+    """Remove what a run has kept, once its files are written."""
+    (out / JOURNAL).unlink(missing_ok=True)
 
 
 def evaluate(
-    estimator: Estimator, file: Path, *, limit: int | None = None, progress: Callable[[int, int], None] | None = None
-) -> Evaluation:
-    """Measure an estimator on a COCO-style keypoint file, or on its first `limit` pictures.
+    estimator: Estimator,
+    data: Path | Truth,
+    *,
+    limit: int | None = None,
+    rules: RowRules | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Measure an estimator that is loaded already on a set, or on its first `limit` pictures.
 
-    `average_precision` is measured where the file's joints are those of a skeleton of ours that has OKS sigmas, `pck`
-    (at 0.2 of the torso) where it has shoulders and hips. `progress` is called with the number of pictures done and
-    of all.
-
-    Raises `DataError` for a file that cannot be measured against, `ImageError` for a picture that cannot be opened.
+    Its boxes are its own affair; `rules` say how people become rows. `progress` is called with the number of pictures
+    done and of all. Raises as `run` does.
     """
-    truth = read_truth(file)
-    content = json.loads(file.read_text(encoding="utf-8"))
-    rows = content["images"][:limit]
-    ids = [row["id"] for row in rows]
-    nameless = [row["id"] for row in rows if not isinstance(row.get("file_name"), str)]
-    if nameless:
-        raise DataError(f"{file}: image {nameless[0]} has no file_name")
-    judge = next((s for s in map(load_skeleton, skeleton_names()) if s.joints == truth.joints and s.sigmas), None)
-    if judge:
-        require("pycocotools", extra="eval")  # now, and not after all pictures have been run
-    people: dict[Any, People] = {}
-    for done, row in enumerate(rows):
-        data = read_member(picture_place(file, row), row["file_name"])
-        people[row["id"]] = estimator(images.open_image(data, name=row["file_name"]))
+    truth = _first(data if isinstance(data, Truth) else read_truth(data), limit)
+    plan = Plan(str(getattr(estimator.model, "path", estimator.model.metadata.name)), truth.file or Path(truth.name))
+    jobs = _picture_jobs(truth)
+    found: list[Found] = []
+    for one in find_all(jobs, rules or _rules(truth), open_estimator=lambda: estimator):
+        found.append(one)
         if progress:
-            progress(done + 1, len(rows))
-    results = _to_results(people, truth.joints, truth.category_ids[0])
-    figures: dict[str, Any] = {"people_found": sum(map(len, people.values()))}
-    if judge:
-        figures["average_precision"] = keypoint_average_precision(content, results, skeleton=judge, image_ids=ids)
-    if set(truth.joints) >= TORSO:
-        figures["pck"] = pck(content, people, image_ids=ids)
-    return Evaluation(figures, _provenance(estimator, file, len(ids)), results)
+            progress(len(found), len(jobs))
+    return _measured(truth, found, _manifest(plan, estimator))
 
 
-def _to_results(people: Mapping[Any, People], joints: tuple[str, ...], category: Any) -> list[dict[str, Any]]:
-    """COCO result rows with the joints of the truth, by name."""
+def _read_truth(plan: Plan) -> tuple[Truth, Boxes | None]:
+    """The truth, and the boxes that a set without truth comes with."""
+    boxes = None
+    if plan.kind is None and is_mpii_test(plan.data):
+        truth, boxes = read_mpii_test(plan.data)
+    else:
+        ids = read_image_ids(plan.image_ids) if plan.image_ids is not None else None
+        truth = read_truth(plan.data, kind=plan.kind, part=plan.part, image_ids=ids)
+    return _first(truth, plan.limit), boxes
+
+
+def _first(truth: Truth, limit: int | None) -> Truth:
+    if limit is None or limit >= len(truth.image_ids):
+        return truth
+    return read_truth(truth, image_ids=truth.image_ids[:limit])
+
+
+def _rules(truth: Truth, options: Mapping[str, Any] | None = None) -> RowRules:
+    return RowRules(_skeleton(truth.joints), truth.category_ids[0], **(options or {}))
+
+
+def _skeleton(joints: tuple[str, ...]) -> Skeleton:
     shipped = (s for s in map(load_skeleton, skeleton_names()) if s.joints == joints)
-    target = next(shipped, None) or skeleton_of_joints(joints)
-    return [
-        row
-        for image_id, found in people.items()
-        for row in coco.to_results(found.to(target), image_id, category_id=category, skeleton=target)
-    ]
+    return next(shipped, None) or skeleton_of_joints(joints)
 
 
-def _provenance(estimator: Estimator, file: Path, pictures: int) -> dict[str, Any]:
-    options = dataclasses.asdict(estimator.options)
-    if "long_side" in options:
-        size = options["long_side"] or (None if options["scale"] else estimator.model.metadata.input.long_side)
-        options |= {"long_side": size, "scales": list(options["scales"])}
+def _prepare(plan: Plan, truth: Truth) -> tuple[Opening, RowRules, Path | None]:
+    """How the estimator is opened, how its people become rows, and the file of boxes, if any."""
+    given, rows = dict(plan.options), {}
+    if plan.like is not None:
+        task = load_model(plan.model, device="cpu", threads=1).metadata.task
+        like = preset(plan.like, "top-down" if task in TOP_DOWN else task)
+        rows = dict(like.rows)
+        sized = any(name in given for name in _SIZES)
+        own = {name: value for name, value in like.estimator.items() if not (sized and name in _SIZES)}
+        given = {**own, **given}
+    boxes = None if plan.boxes in (None, "truth") else Path(str(plan.boxes))
+    is_table = boxes is not None and boxes.suffix.lower() == ".json"
+    detector = None if boxes is None or is_table else str(plan.boxes)
+    opening = Opening(plan.model, plan.device, plan.threads, given, detector)
+    return opening, _rules(truth, rows), boxes if is_table else None
+
+
+def _jobs(truth: Truth, plan: Plan, estimator: Estimator, detections: Path | None, given: Boxes | None) -> list[Job]:
+    """The pictures in their order, with boxes where a top-down model is to be given some."""
+    jobs = _picture_jobs(truth)
+    task = estimator.model.metadata.task
+    if task not in TOP_DOWN:
+        if plan.boxes is not None:
+            raise ManyposeError(f"{plan.model}: a {task} model takes no boxes: leave --boxes out")
+        if given is not None:
+            raise ManyposeError(f"{plan.model}: MPII's test part wants the person of each box: give a top-down model")
+        return jobs
+    if given is not None and plan.boxes in (None, "truth"):
+        return [_with_boxes(job, given[job.image_id]) for job in jobs]
+    if plan.boxes is not None and plan.boxes != "truth" and detections is None:
+        return jobs  # the detector finds them
+    from manypose.evaluation.boxes import read_detections, truth_boxes
+
+    if detections is None and not truth.annotations:
+        raise DataError(f"{truth.name}: has no people whose boxes could be taken; give --boxes a detector's file")
+    boxes = truth_boxes(truth) if detections is None else read_detections(detections, truth)
+    return [_with_boxes(job, boxes.get(job.image_id)) for job in jobs]
+
+
+def _with_boxes(job: Job, found: Any) -> Job:
+    around, scores = ([], []) if found is None else found
+    rows = tuple(tuple(float(value) for value in box) for box in around)
+    return dataclasses.replace(job, boxes=rows, box_scores=tuple(float(score) for score in scores))
+
+
+def _picture_jobs(truth: Truth) -> list[Job]:
+    images = {row["id"]: row for row in truth.images}
+    jobs = []
+    for image_id in truth.image_ids:
+        picture, row = truth.pictures.get(image_id), images.get(image_id, {})
+        if picture is not None:
+            jobs.append(Job(image_id, picture.archive.absolute(), picture.name, fetch=picture.fetch))
+            continue
+        name = row.get("file_name")
+        if not isinstance(name, str) or truth.file is None:
+            raise DataError(f"{truth.name}: image {image_id} has no file_name")
+        jobs.append(Job(image_id, picture_place(truth.file, row), name))
+    return jobs
+
+
+def _measured(truth: Truth, found: Sequence[Found], manifest: dict[str, Any]) -> Run:
+    rows = [row for one in found for row in one.rows]
+    pictures = fingerprint_of((str(one.image_id), one.sha256) for one in found)
+    inputs = manifest["inputs"] | {"pictures": {"count": len(found), "sha256": pictures}}
+    times = {stage: sum(one.seconds.get(stage, 0.0) for one in found) for stage in STAGES}
+    figures = measure(truth, rows) if truth.has_people else {}
+    figures |= {"times": {stage: seconds for stage, seconds in times.items() if seconds}}
+    return Run(json_ready(figures), manifest | {"inputs": inputs}, rows)
+
+
+def _manifest(plan: Plan, estimator: Estimator) -> dict[str, Any]:
+    inputs = {"data": plan.data, "image_ids": plan.image_ids}
+    if plan.boxes not in (None, "truth"):
+        inputs["boxes"] = Path(str(plan.boxes))
+    there = {name: path for name, path in inputs.items() if path is not None and path.exists()}
+    manifest = make_manifest("eval", plan.to_dict(), model=estimator.model, inputs=there)
+    manifest["settings"] = json_ready(dataclasses.asdict(estimator.options))
+    return manifest
+
+
+def _about(manifest: Mapping[str, Any], plan: Plan, jobs: Sequence[Job]) -> dict[str, Any]:
+    """What must be the same when a run goes on: not how many processes run it, nor on what machine."""
+    boxes = fingerprint_of((str(job.image_id), json.dumps(job.boxes)) for job in jobs)
     return {
-        "model": estimator.model.metadata.name,
-        "model_sha256": estimator.model.sha256,
-        "device": estimator.model.device,
-        "data": file.name,
-        "data_sha256": sha256_of(file),
-        "pictures": pictures,
-        **options,
-        "manypose": __version__,
+        "model": manifest["model"]["sha256"],
+        "device": manifest["model"]["device"],
+        "data": manifest["inputs"].get("data", {}).get("sha256"),
+        "settings": manifest["settings"],
+        "like": plan.like,
+        "pictures": [len(jobs), boxes],
+        "versions": manifest["versions"],
     }
+
+
+def refuse_files(out: Path, names: Sequence[str] = (RESULTS, METRICS)) -> None:
+    """Raise `OutputError` when a folder holds one of these files, before the work that takes minutes."""
+    for name in names:
+        if (out / name).exists():
+            raise OutputError(
+                f"{out / name}: the file exists; choose another folder, or allow overwriting (--overwrite)"
+            )

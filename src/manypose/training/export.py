@@ -11,16 +11,20 @@ import pydantic
 import torch
 from torch import nn
 
-from manypose import __version__
+from manypose import __version__, networks
+from manypose.codecs.fields import FieldsCodec
 from manypose.codecs.grouping import DecoderSettings
+from manypose.codecs.targets import RULES
 from manypose.convert.checkpoint import load_checkpoint
 from manypose.convert.export import export_onnx
 from manypose.convert.program import model_metadata
 from manypose.errors import ModelError, OutputError, describe_faults
-from manypose.metadata import crop_sigma
+from manypose.metadata import HeatmapSettings, crop_sigma
 from manypose.model import FieldSettings, InputSettings, Metadata
-from manypose.training.module import BottomUpTraining, load_network
-from manypose.training.recipe import Recipe, read_recipe
+from manypose.skeleton import skeleton_names
+from manypose.training.module import load_task
+from manypose.training.recipe_file import read_recipe
+from manypose.training.task import Task, make_task
 
 SUFFIXES = {
     ".ckpt": "a checkpoint of `manypose train`",
@@ -98,31 +102,49 @@ def _converted(source: Path, file: Path, options: ExportOptions) -> tuple[nn.Mod
 
 def _trained(source: Path, file: Path, options: ExportOptions) -> tuple[nn.Module, dict[str, Any]]:
     """Network and metadata of a training checkpoint or a recipe."""
-    _check_options("bottom-up", source, options)
     try:
-        recipe, network = _load(source)
+        task, network = _load(source)
     except OSError as error:
         raise ModelError(f"{source}: {error.strerror or error}; give a checkpoint of `manypose train`") from None
     except (KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         why = " ".join(str(error).split())[:200]
         raise ModelError(f"{source}: not a checkpoint of `manypose train`: {type(error).__name__}: {why}") from None
-    maps = FieldSettings(
-        stride=recipe.stride,
-        sigma=recipe.sigma,
-        limb_width=recipe.limb_width,
-        decoder=dataclasses.asdict(DecoderSettings()),
-    )
+    kind = networks.ENTRIES[task.recipe.network].task
+    _check_options(kind, source, options)
+    if options.size not in (None, task.recipe.crop_size) and not task.is_bottom_up:
+        raise ModelError(f"{source}: was trained on crops of {task.recipe.crop_size}: leave the size out")
+    own = task.skeleton.name if task.skeleton.name in skeleton_names() else task.skeleton.to_dict()
     return network, {
         "name": options.name or file.stem,
-        "task": "bottom-up",
-        "skeleton": recipe.skeleton,
-        "input": InputSettings() if options.long_side is None else InputSettings(long_side=options.long_side),
-        "outputs": {"heatmaps": "heatmaps", "fields": "fields"},
-        "maps": maps,
+        "task": kind,
+        "skeleton": own,
+        "input": _input(task, options),
+        "outputs": {name: name for name in (("heatmaps", "fields") if task.is_bottom_up else ("heatmaps",))},
+        "maps": _maps(task),
         "licence": "Apache-2.0" if options.licence is None else options.licence,
-        "origin": {"recipe": recipe.model_dump(mode="json", exclude={"root", "out", "init", "resume"})},
+        "origin": {"recipe": task.recipe.model_dump(mode="json", exclude={"root", "out", "init", "resume"})},
         "manypose_version": __version__,
     }
+
+
+def _input(task: Task, options: ExportOptions) -> InputSettings:
+    if options.long_side is None:
+        return task.input
+    return task.input.model_copy(update={"long_side": options.long_side})
+
+
+def _maps(task: Task) -> FieldSettings | HeatmapSettings:
+    codec = task.codec
+    if isinstance(codec, FieldsCodec):
+        return FieldSettings(
+            stride=codec.stride,
+            sigma=codec.sigma,
+            limb_width=codec.limb_width,
+            field_offset=RULES[task.recipe.target_rules].offset,
+            decoder=dataclasses.asdict(DecoderSettings()),
+        )
+    settings = {key: getattr(codec, key) for key in HeatmapSettings.model_fields if hasattr(codec, key)}
+    return HeatmapSettings(**settings)
 
 
 def _check_options(task: str, source: Path, options: ExportOptions) -> None:
@@ -133,9 +155,9 @@ def _check_options(task: str, source: Path, options: ExportOptions) -> None:
         raise ModelError(f"{source}: a {task} network takes crops of one size: give the size, not the long side")
 
 
-def _load(source: Path) -> tuple[Recipe, nn.Module]:
+def _load(source: Path) -> tuple[Task, nn.Module]:
     if source.suffix in (".yaml", ".yml"):
-        recipe = read_recipe(source)
-        torch.manual_seed(recipe.seed)
-        return recipe, BottomUpTraining(recipe).network.eval()
-    return load_network(torch.load(source, map_location="cpu", weights_only=True))
+        task = make_task(read_recipe(source))
+        torch.manual_seed(task.recipe.seed)
+        return task, task.build_network().eval()
+    return load_task(torch.load(source, map_location="cpu", weights_only=True))

@@ -1,77 +1,113 @@
-"""The Lightning module of bottom-up training: forward, loss, optimiser, and nothing else."""
+"""The Lightning module of all training: forward, loss, optimiser, and nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor, nn
 
-from manypose import networks
-from manypose.skeleton import load_skeleton
-from manypose.training.losses import focused_map_loss
-from manypose.training.muon import Muon
+from manypose.networks.body25 import Body25
+from manypose.networks.maps import Maps
+from manypose.skeleton import skeleton_from_dict
+from manypose.training.distillation import Teacher
+from manypose.training.losses import make_loss
+from manypose.training.optimisers import make_optimiser
+from manypose.training.parameters import freeze, freeze_norms, hold_frozen, parameter_groups
 from manypose.training.recipe import Recipe
+from manypose.training.schedules import RateSchedule, make_schedule
+from manypose.training.task import Task, make_task
+from manypose.training.validation import Validation
+
+Stages = tuple[Sequence[Tensor], Sequence[Tensor]]
+"""Heatmaps of each stage and fields of each stage, the result last; crops have no fields."""
 
 
-class BottomUpTraining(lightning.LightningModule):
-    """Trains one network by one recipe."""
+class Training(lightning.LightningModule):
+    """Trains the network of a task by its recipe; `epoch_length` is how many steps see every sample once."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, task: Task, *, steps: int, epoch_length: float, validation: Validation | None = None) -> None:
         super().__init__()
-        self.recipe = recipe
-        self.save_hyperparameters({"recipe": recipe.model_dump(mode="json")})
-        skeleton = load_skeleton(recipe.skeleton)
-        self.network = networks.build(
-            recipe.network, joints=len(skeleton), fields=2 * len(skeleton.fields), width=recipe.width
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.task, self.recipe = task, task.recipe
+        self.steps, self.epoch_length = steps, epoch_length
+        self.validation = validation
+        self.provenance: dict[str, Any] = {}
+        self.save_hyperparameters({"recipe": self.recipe.model_dump(mode="json"), "skeleton": task.skeleton.to_dict()})
+        self.network = task.build_network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Before the network is wrapped for several processes, which wait for the gradient of everything that learns.
+        freeze(self.network, self.recipe.parameters)
+        if self.recipe.frozen_norms:
+            freeze_norms(self.network)
+        self.loss = make_loss(self.recipe, task)
+        weight = self.recipe.distil_weight
+        self.teacher = None if self.recipe.distil is None else Teacher(task, self.recipe.distil, weight=weight)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
-        stages = self.network(normalise(batch["picture"]))
-        losses = [focused_map_loss(stage, batch["heatmaps"], batch["fields"], batch["weights"]) for stage in stages]
-        total = torch.stack([torch.stack(loss) for loss in losses]).sum()
-        heatmaps, fields = losses[-1]
-        self.log_dict({"loss": total, "heatmaps": heatmaps, "fields": fields}, prog_bar=True)
+        stages = stages_of(self.network, self.task.normalise(batch["picture"]))
+        losses = self.loss(stages, batch)
+        if self.teacher is not None:
+            losses |= self.teacher.losses(stages, batch["picture"])
+        total = torch.stack(list(losses.values())).sum()
+        self.log("loss", total, prog_bar=True)
+        self.log_dict({f"losses/{name}": value for name, value in losses.items()})
         return total
+
+    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
+        assert self.validation is not None
+        stages = stages_of(self.network, self.task.normalise(batch["picture"]))
+        total = torch.stack(list(self.loss(stages, batch).values())).sum()
+        self.validation.add(stages, batch, float(total))
+
+    def on_validation_epoch_end(self) -> None:
+        assert self.validation is not None
+        figures = self.validation.finish(self.trainer)
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, RateSchedule) and not self.trainer.sanity_checking:
+            schedule.observe(figures["loss"])
+        self.log_dict({f"val_{name}": value for name, value in figures.items()}, prog_bar=True, rank_zero_only=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["provenance"] = self.provenance
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        matrices = [p for name, p in self.network.named_parameters() if p.ndim >= 2 and _is_hidden(name)]
-        others = [p for name, p in self.network.named_parameters() if p.ndim < 2 or not _is_hidden(name)]
-        optimiser: torch.optim.Optimizer
-        if recipe.optimiser == "muon":
-            optimiser = Muon(matrices, others, learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        else:
-            groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
-            optimiser = torch.optim.AdamW(
-                groups,
-                lr=recipe.learning_rate,
-                weight_decay=recipe.weight_decay,
-            )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.rate)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        decay = {"learning_rate": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+        groups = parameter_groups(self.network, recipe.parameters, optimiser=recipe.optimiser, **decay)
+        optimiser = make_optimiser(
+            recipe.optimiser, groups, **decay, momentum=recipe.momentum, nesterov=recipe.nesterov
+        )
+        schedule = make_schedule(recipe, optimiser, steps=self.steps, epoch_length=self.epoch_length)
+        return {"optimizer": optimiser, "lr_scheduler": schedule}
 
-    def rate(self, step: int) -> float:
-        """Part of the learning rate at a step: up over the warm-up, constant, down to 1 % over the cool-down."""
-        up = min(1.0, (step + 1) / max(1, self.recipe.warmup_steps))
-        down = min(1.0, max(0, self.recipe.max_steps - step) / max(1, self.recipe.cooldown_steps))
-        return min(up, max(down, 0.01))
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        step = self.trainer.global_step
+        hold_frozen(optimizer, step=step, epoch=int(step / self.epoch_length))
 
 
-def normalise(picture: Tensor) -> Tensor:
-    """RGB bytes (B, 3, H, W) as float32 in -0.5 .. 0.5, as all models of ours are fed."""
-    return ((picture.float() - 128) / 256).to(memory_format=torch.channels_last)
+def stages_of(network: nn.Module, pictures: Tensor) -> Stages:
+    """What a network gives for normalised pictures (B, 3, H, W), stage by stage."""
+    if isinstance(network, Body25):  # has more stages of fields than of heatmaps
+        return network.stages(pictures)
+    outputs = network(pictures)
+    if isinstance(outputs, Tensor):
+        return [outputs], []
+    if isinstance(outputs[0], Maps):
+        return [maps.heatmaps for maps in outputs], [maps.fields for maps in outputs]
+    return list(outputs), []
 
 
-def _is_hidden(name: str) -> bool:
-    """Whether a parameter lies between the first convolution and the last ones."""
-    return not name.startswith(("stem", "heatmaps", "fields"))
-
-
-def load_network(checkpoint: dict[str, Any]) -> tuple[Recipe, nn.Module]:
-    """Recipe and network of a checkpoint, with its averaged weights, ready for use (eval mode)."""
-    recipe = Recipe(**checkpoint["hyper_parameters"]["recipe"])
-    module = BottomUpTraining(recipe)
-    module.load_state_dict(checkpoint["state_dict"])
-    return recipe, module.network.eval()
+def load_task(checkpoint: dict[str, Any]) -> tuple[Task, nn.Module]:
+    """Task and network of a checkpoint, with its averaged weights, ready for use (eval mode)."""
+    parameters = checkpoint["hyper_parameters"]
+    task = make_task(Recipe(**parameters["recipe"]), skeleton_from_dict(parameters["skeleton"]))
+    network = task.build_network()
+    network.load_state_dict(
+        {
+            name.removeprefix("network."): value
+            for name, value in checkpoint["state_dict"].items()
+            if name.startswith("network.")
+        }
+    )
+    return task, network.eval()

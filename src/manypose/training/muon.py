@@ -17,16 +17,18 @@ ADAM_RATE = 0.15  # of the rate of the matrices: what the vectors, the first and
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonal updates for `matrices` (kernels included), Adam's for `others`, in one optimiser."""
+    """Orthogonal updates for groups of matrices (kernels included), Adam's for the others, in one optimiser.
 
-    def __init__(
-        self, matrices: Iterable[Tensor], others: Iterable[Tensor], *, learning_rate: float, weight_decay: float
-    ) -> None:
-        groups: list[dict[str, Any]] = [
-            {"params": list(matrices), "orthogonal": True, "weight_decay": weight_decay},
-            {"params": list(others), "orthogonal": False, "lr": learning_rate * ADAM_RATE, "weight_decay": 0.0},
-        ]
-        super().__init__(groups, {"lr": learning_rate})
+    A group says by `orthogonal` which it is; one that is not takes `ADAM_RATE` of the rate that it says, or of
+    `learning_rate`. The decay is no part of the gradient.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], *, learning_rate: float, weight_decay: float) -> None:
+        parts = [dict(group) for group in groups]
+        for group in parts:
+            if not group["orthogonal"]:
+                group["lr"] = ADAM_RATE * group.get("lr", learning_rate)
+        super().__init__(parts, {"lr": learning_rate, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -1,0 +1,150 @@
+"""What a recipe trains: the skeleton, the network, and the codec that says what its maps mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from manypose import networks
+from manypose.codecs.fields import FieldsCodec
+from manypose.codecs.heatmaps import Decoding, Drawing, HeatmapCodec
+from manypose.data.datasets import dataset_skeleton
+from manypose.errors import RecipeError
+from manypose.metadata import IMAGENET_MEAN, IMAGENET_SCALE, InputSettings, crop_sigma
+from manypose.skeleton import Skeleton, load_skeleton, read_skeleton
+from manypose.training.recipe import Recipe
+
+FIELDS_SIGMA = 7.0  # pixels; CMU's, on a picture of 368
+SMALL = 0.05  # width of a network that shows the size of its maps; the least number of channels
+# What the decoder adds to the nearest cell belongs to how the targets were drawn; see `HeatmapCodec`.
+DECODINGS: dict[Drawing, Decoding] = {"rounded": "quarter", "window": "udp-dark", "exact": "dark"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a recipe trains; `codec` makes the targets and decodes the network's maps, in validation and afterwards."""
+
+    recipe: Recipe
+    skeleton: Skeleton
+    codec: FieldsCodec | HeatmapCodec
+
+    @property
+    def is_bottom_up(self) -> bool:
+        """Whether the network finds all people of a picture at once."""
+        return isinstance(self.codec, FieldsCodec)
+
+    @property
+    def input(self) -> InputSettings:
+        """How a picture becomes the network's input."""
+        values = {} if self.recipe.values == "half" else {"mean": IMAGENET_MEAN, "scale": IMAGENET_SCALE}
+        settings = InputSettings(colours=self.recipe.colours, **values)
+        if self.is_bottom_up:
+            return settings
+        crop = {"size": self.recipe.crop_size, "fit": "crop", "padding": self.recipe.padding, "fill": 0}
+        return settings.model_copy(update=crop)
+
+    def normalise(self, picture: Tensor) -> Tensor:
+        """RGB bytes (B, 3, H, W) as the float32 that `input` says, ready for the network."""
+        ordered = picture.flip(1) if self.recipe.colours == "bgr" else picture
+        mean, scale = (
+            torch.tensor(values, dtype=torch.float32, device=picture.device).reshape(-1, 1, 1)
+            for values in (self.input.mean, self.input.scale)
+        )
+        return ((ordered.float() - mean) * scale).contiguous(memory_format=torch.channels_last)
+
+    def build_network(self) -> nn.Module:
+        """The network with random weights."""
+        channels = {"joints": len(self.skeleton)}
+        if self.is_bottom_up:
+            channels["fields"] = 2 * len(self.skeleton.fields)
+        return networks.build(self.recipe.network, **channels, **network_options(self.recipe))
+
+
+def make_task(recipe: Recipe, skeleton: Skeleton | None = None) -> Task:
+    """The task of a recipe; `skeleton` is the one that it resolved to before, else it is read as the recipe says.
+
+    Raises `RecipeError` where a bottom-up network has no limbs to put people together by.
+    """
+    chosen = skeleton or _find_skeleton(recipe)
+    stride = stride_of(recipe)
+    kind = networks.ENTRIES[recipe.network].task
+    if kind == "bottom-up":
+        if not chosen.fields:  # of somebody's own joints: the limbs are what people are put together by
+            chosen = dataclasses.replace(chosen, fields=chosen.limbs)
+        if not chosen.fields:
+            raise RecipeError(
+                f"skeleton: {chosen.name!r} has no limbs, by which {recipe.network} puts joints together; add some "
+                "(`skeleton` in the category of the JSON file, or a skeleton's YAML file), or train a top-down network"
+            )
+        sigma = recipe.sigma or FIELDS_SIGMA
+        return Task(recipe, chosen, FieldsCodec(chosen, stride=stride, sigma=sigma, limb_width=recipe.limb_width))
+    is_convolutional_machine = kind in ("face", "hand")  # CMU's: maps at the centres of cells, and a background
+    sigma = FIELDS_SIGMA / stride if is_convolutional_machine else crop_sigma(recipe.crop_size)
+    codec = HeatmapCodec(
+        stride=stride,
+        sigma=recipe.sigma / stride if recipe.sigma else sigma,
+        offset=(stride - 1) / 2 if is_convolutional_machine else 0.0,
+        background=is_convolutional_machine,
+        drawing=recipe.drawing,
+        decoding=recipe.decoding or ("udp-dark" if recipe.udp else DECODINGS[recipe.drawing]),
+        udp=recipe.udp,
+    )
+    return Task(recipe, chosen, codec)
+
+
+def _find_skeleton(recipe: Recipe) -> Skeleton:
+    if recipe.skeleton.endswith((".yaml", ".yml")):
+        return read_skeleton(recipe.root / recipe.skeleton)
+    if recipe.skeleton != "data":
+        return load_skeleton(recipe.skeleton)
+    first = recipe.data[0]
+    assert first.file is not None  # `combinations` saw to it
+    return dataset_skeleton(recipe.root / first.file, kind=first.kind, part=first.part)
+
+
+def network_options(recipe: Recipe) -> dict[str, Any]:
+    """The options that the recipe gives its network, beside the numbers of channels."""
+    return {"width": recipe.width, **recipe.network_options}
+
+
+def stride_of(recipe: Recipe) -> int:
+    """Pixels of the input for one cell of the network's maps, found by running it at a small width.
+
+    Raises `ModelError` for options that the network does not take, ValueError for a size that does not fit it.
+    """
+    return _stride(recipe.network, tuple(sorted(network_options(recipe).items())), recipe.crop_size)
+
+
+@functools.lru_cache(maxsize=32)
+def _stride(name: str, options: tuple[tuple[str, Any], ...], size: tuple[int, int]) -> int:
+    with torch.device("meta"):
+        networks.build(name, **dict(options))  # refuses options that cannot be; no memory for weights
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        small = networks.build(name, **{**dict(options), "width": SMALL})  # "meta" would take seconds to run
+        try:
+            maps = _last(small.eval()(torch.zeros(1, 3, size[1], size[0])))
+        except RuntimeError:  # the branches of the network come to maps of different sizes
+            raise ValueError(_misfit(name, size)) from None
+    cells = (maps.shape[3], maps.shape[2])
+    stride = size[0] // cells[0]
+    if (cells[0] * stride, cells[1] * stride) != size:
+        raise ValueError(_misfit(name, size))
+    return stride
+
+
+def _misfit(name: str, size: tuple[int, int]) -> str:
+    return (
+        f"{size[0]} x {size[1]} pixels do not divide into the cells of {name}: a multiple of 32 does for every network"
+    )
+
+
+def _last(outputs: Any) -> Tensor:
+    """The last tensor of a network's outputs, which may be stages, or heatmaps and fields."""
+    while not isinstance(outputs, Tensor):
+        outputs = outputs[-1]
+    return outputs

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # each of the processes has a core; what it starts shall not take the others'
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Generator
 from pathlib import Path
 

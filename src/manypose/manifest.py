@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 FOLDER_FILE = ".manifest.json"
+MOST_FOLDERS = 16  # around a file in which its manifest is looked for
+MOST_EARLIER = 100  # runs that a folder's manifest remembers beside the last
 PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "pycocotools")
 
 
@@ -141,27 +143,39 @@ def beside(output: Path) -> Path:
     return output / FOLDER_FILE if output.is_dir() else output.with_name(f"{output.name}.manifest.json")
 
 
+def add_earlier(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A folder's manifest with those of earlier runs, as "earlier", whose outputs in the folder are still theirs."""
+    known = _manifest_in(folder / FOLDER_FILE)
+    earlier = []
+    for one in () if known is None else (known, *known.get("earlier", ())):
+        left = {name: entry for name, entry in one.get("outputs", {}).items() if name not in manifest["outputs"]}
+        if left:
+            earlier.append({key: value for key, value in one.items() if key != "earlier"} | {"outputs": left})
+    return dict(manifest) | ({"earlier": earlier[:MOST_EARLIER]} if earlier else {})
+
+
 def find_manifest(place: Path) -> tuple[dict[str, Any], Path]:
     """The manifest of an output, a file or a folder, and the file that it stands in.
 
     Looked for in the file itself (the key "manifest" of a JSON object, or a manifest as a whole), in
-    `NAME.manifest.json` beside it, and in the folder's `metrics.json` and `.manifest.json`.
+    `NAME.manifest.json` beside it, in the folder's `metrics.json`, and in the `.manifest.json` of the folder, or of one
+    around it, whose outputs hold the file; of several runs into one folder that which wrote the file.
 
     Raises `FormatError` when there is none.
     """
-    folder = place if place.is_dir() else place.parent
-    choices = [place, beside(place)] if place.is_file() else []
-    choices += [folder / name for name in ("metrics.json", FOLDER_FILE)]
     if not place.exists():
         raise FormatError(f"{place}: no such file or folder")
-    for file in choices:
+    folder = place if place.is_dir() else place.parent
+    for file in [place, beside(place), folder / "metrics.json"] if place.is_file() else [folder / "metrics.json"]:
         manifest = _manifest_in(file)
-        if manifest is None:
-            continue
-        made = manifest.get("outputs", {})
-        # Not for a file that lies in the folder by chance.
-        if file.name != FOLDER_FILE or not place.is_file() or place == file or place.name in made:
+        if manifest is not None:
             return manifest, file
+    around = [folder] if place.is_dir() else [*place.absolute().parents][:MOST_FOLDERS]
+    for file in (above / FOLDER_FILE for above in around):
+        known = _manifest_in(file)
+        for manifest in () if known is None else (known, *known.get("earlier", ())):
+            if place.is_dir() or place.absolute().relative_to(file.parent).as_posix() in manifest.get("outputs", {}):
+                return manifest, file
     raise FormatError(f"{place}: has no manifest, inside or beside it ({beside(place).name}); it cannot be replayed")
 
 

@@ -15,7 +15,7 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="needs the extra [eval]")
 pytest.importorskip("scipy", reason="needs the extra [eval]")
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from scenes import BODY, found, labelled, shifted, truth_of  # noqa: E402
+from scored_scenes import BODY, found, labelled, shifted, truth_of  # noqa: E402
 
 from manypose.cli import calibrate  # noqa: E402
 from manypose.errors import DataError, ManyposeError, ModelError, OutputError  # noqa: E402

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 from command_line import SMALL, Run, make_picture
 
-from manypose.cli import predict as predict_command
 from manypose.cli import repro
-from manypose.cli.arguments import load_estimator
 from manypose.cli.evaluate import make_plan
 from manypose.cli.evaluate import run as evaluate
 from manypose.errors import ManyposeError
@@ -81,8 +79,10 @@ def test_other_figures_are_a_table_and_exit_code_1(run: Run, data: Path, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give a MODEL and --data FILE, or --from DIR"),
-        (("default",), "give a MODEL and --data FILE"),
+        ((), "give a MODEL or --results FILE, and --data FILE; or --from DIR"),
+        (("default",), "give a MODEL or --results FILE, and --data FILE"),
+        (("default", "--results", "r.json", "--data", "x.json"), "give a MODEL or --results FILE, and --data FILE"),
+        (("--results", "r.json", "--data", "x.json", "--flip", "--boxes", "truth"), "so --flip, --boxes has no effect"),
         (("default", "--data", "x.json", "--resume"), "--resume goes with --out DIR"),
         (("default", "--data", "x.json", "--decoder", "peak"), "'peak' is not a setting like"),
         (("default", "--data", "x.json", "--like", "cmu"), "invalid choice: 'cmu'"),
@@ -164,15 +164,7 @@ def test_the_test_part_of_mpii_becomes_what_its_server_takes(tmp_path: Path) -> 
 
 def test_what_predict_has_written_is_made_again_and_compared(predict: Run, picture: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    arguments = parse(predict_command, picture, "--out", out, *SMALL)
-    assert predict_command.run(arguments) == 0
-    if not (out / FOLDER_FILE).exists():
-        from manypose.estimators.folder import find_pictures
-        from manypose.estimators.results import ResultOptions, ResultWriter
-
-        sources = find_pictures([str(picture)])
-        writer = ResultWriter(out, sources, ResultOptions(overwrite=True))
-        repro.write_predict_manifest(arguments, load_estimator(arguments).model, sources, writer)
+    assert predict(picture, "--out", out).code == 0
     manifest = json.loads((out / FOLDER_FILE).read_text())
     assert set(manifest["outputs"]) == {"noise.json", "noise_people.png"}
     assert run_repro(out) == 0
@@ -183,6 +175,26 @@ def test_what_predict_has_written_is_made_again_and_compared(predict: Run, pictu
     make_picture(picture, seed=9)
     with pytest.raises(ManyposeError, match=r"not the same any more: noise: .* has SHA-256"):
         run_repro(out)
+
+
+def test_runs_into_one_folder_are_each_made_again(predict: Run, picture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    second = make_picture(tmp_path / "deep" / "in" / "second.png", seed=1)
+    assert predict(picture, "--out", out).code == 0
+    assert predict(tmp_path / "deep", "--recursive", "--out", out, "--threshold", "0").code == 0
+    manifest = json.loads((out / FOLDER_FILE).read_text())
+    assert [set(one["outputs"]) for one in (manifest, *manifest["earlier"])] == [
+        {"in/second.json", "in/second_people.png"},
+        {"noise.json", "noise_people.png"},
+    ]
+    for file in (out / "in" / "second.json", out / "noise.json", out):
+        assert run_repro(file) == 0
+    assert predict(picture, "--out", out, "--overwrite").code == 0
+    manifest = json.loads((out / FOLDER_FILE).read_text())
+    assert [list(one["inputs"]) for one in (manifest, *manifest["earlier"])] == [["noise"], ["in/second"]]
+    second.unlink()
+    with pytest.raises(ManyposeError, match=r"in/second: .*second\.png is no longer there"):
+        run_repro(out / "in" / "second.json")
 
 
 def test_outputs_that_cannot_be_replayed(tmp_path: Path) -> None:

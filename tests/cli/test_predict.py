@@ -16,7 +16,8 @@ from manypose.formats import coco, openpose, plain
 
 def written(place: Path) -> list[str]:
     """All files below a folder, as relative paths."""
-    return sorted(file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file())
+    files = (file for file in place.rglob("*") if file.is_file() and file.name != ".manifest.json")
+    return sorted(file.relative_to(place).as_posix() for file in files)
 
 
 def test_a_picture_becomes_a_drawn_picture_and_json(predict: Run, photos: Path, tmp_path: Path) -> None:

@@ -184,8 +184,8 @@ def test_files_that_are_no_coco(tmp_path: Path, content: str | None, message: st
     [
         (None, r"t\.json\.gz: No such file or directory: give the path of a teacher's labels"),
         (b"[]", r"t\.json\.gz: not a gzip file"),
-        (gzip.compress(b"[" * 1000)[:-20], r"t\.json\.gz: not a teacher's labels"),
-        (gzip.compress(b'[{"bbox": 1}]'), r"t\.json\.gz: not a teacher's labels: KeyError 'image_id'"),
+        (gzip.compress(b"[" * 1000, mtime=0)[:-20], r"t\.json\.gz: not a teacher's labels"),
+        (gzip.compress(b'[{"bbox": 1}]', mtime=0), r"t\.json\.gz: not a teacher's labels: KeyError 'image_id'"),
     ],
 )
 def test_faults_of_a_teachers_file_name_that_file(tmp_path: Path, content: bytes | None, message: str) -> None:

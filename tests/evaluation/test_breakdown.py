@@ -11,6 +11,7 @@ import pytest
 
 from manypose.errors import DataError, FormatError
 from manypose.evaluation.breakdown import breakdown, pair_people
+from manypose.evaluation.coco_ap import keypoint_average_precision
 from manypose.evaluation.truth import Truth, read_truth
 from manypose.skeleton import load_skeleton
 
@@ -126,11 +127,30 @@ def test_intervals_are_over_pictures() -> None:
 
 
 def test_order_does_not_matter() -> None:
-    people, results = [person(n % 3, shift=40 * n) for n in range(6)], [found(n % 3, shift=41 * n) for n in range(6)]
+    people = [person(n % 3, shift=40 * n) for n in range(6)]
+    results = [found(n % 3, shift=41 * n) | {"score": n / 10} for n in range(6)]
     one = breakdown(truth_of(*people, pictures=3), results)
     other = breakdown(truth_of(*people[::-1], pictures=3), results[::-1])
     assert one["joint"]["nose"] == pytest.approx(other["joint"]["nose"])
     assert one["crowding"].keys() == other["crowding"].keys()
+
+
+def test_the_ap_of_a_joint_is_that_of_people_who_have_only_this_one() -> None:
+    people = [person(n % 5, shift=300 * (n // 5), flags=[2] * 16 + [n % 2]) for n in range(10)]
+    results = [found(n % 5, shift=300 * (n // 5), moved={"nose": 0.2 * n}) | {"score": 1 - n / 10} for n in range(10)]
+    ours = breakdown(truth_of(*people, pictures=5), results, resamples=2)["joint"]
+    for name in ("nose", "left_eye", "right_ankle"):
+        k = COCO.index(name)
+        rows = [row | {"keypoints": row["keypoints"][3 * k : 3 * k + 3]} for row in (*people, *results)]
+        content = {
+            "images": [{"id": n} for n in range(5)],
+            "annotations": [row | {"num_keypoints": int(row["keypoints"][2] > 0)} for row in rows[:10]],
+            "categories": [{"id": 1, "keypoints": [name]}],
+        }
+        alone = keypoint_average_precision(content, rows[10:], skeleton="coco17", resamples=2)
+        assert ours[name]["AP"] == alone["AP"]
+    assert 0.4 < ours["nose"]["AP"] < 0.8
+    assert ours["left_eye"]["AP"] == pytest.approx(1)
 
 
 def test_faults_are_named() -> None:

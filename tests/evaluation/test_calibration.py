@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import AREA, BODY, JOINTS, apart, found, labelled, moved, shifted, truth_of
+from scored_scenes import AREA, BODY, JOINTS, apart, found, labelled, moved, shifted, truth_of
 
 from manypose.errors import DataError
 from manypose.estimators.scores import apply_curve

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import BODY, JOINTS, SIGMAS, apart, found, labelled, moved, shifted, truth_of
+from scored_scenes import BODY, JOINTS, SIGMAS, apart, found, labelled, moved, shifted, truth_of
 
 from manypose.errors import DataError, FormatError
 from manypose.evaluation.coco_ap import keypoint_average_precision

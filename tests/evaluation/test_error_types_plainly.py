@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scenes import BODY, JOINTS, SIGMAS, found, labelled, truth_of
+from scored_scenes import BODY, JOINTS, SIGMAS, found, labelled, truth_of
 
 from manypose.evaluation.coco_ap import keypoint_average_precision
 from manypose.evaluation.error_types import KINDS, UNLABELLED, analyse_errors, find_joint_errors

@@ -59,9 +59,7 @@ TOP_DOWN = {
         "hrnet_w18_small_v2", 824, SMALL, 17, 128, COCO_HRNET, *LONG, True
     ),
     **{
-        f"lpn_{kind}_coco_256x192": Crops(
-            f"lpn_{kind}", LPN_ENTRIES[kind], SMALL, 17, 128, COCO_HRNET, *MIDDLE, True
-        )
+        f"lpn_{kind}_coco_256x192": Crops(f"lpn_{kind}", LPN_ENTRIES[kind], SMALL, 17, 128, COCO_HRNET, *MIDDLE, True)
         for kind in ("18", "18h", "34", "34h", "50", "100")
     },
     # HRNet: 32 in each of four; w48 at the larger size 24
@@ -183,13 +181,25 @@ BOTTOM_UP = {
     "mxnet_vgg_norms_2": Maps(
         "vgg_paf", 384, "gluon", "Adam", 16, -5, {(320, ADAM / 10, 1e-4, 0, 0)}, {0: 1}, rules="mxnet"
     ),
-    "mxnet_resnet18_1": Maps("resnet_paf_18", 384, "gluon", "Adam", 16, -5, {(71, ADAM, 0, 0, 0)}, {0: 1}, rules="mxnet"),
+    "mxnet_resnet18_1": Maps(
+        "resnet_paf_18", 384, "gluon", "Adam", 16, -5, {(71, ADAM, 0, 0, 0)}, {0: 1}, rules="mxnet"
+    ),
     "mxnet_resnet18_2": Maps(
         "resnet_paf_18", 384, "gluon", "Adam", 16, -5, {(71, ADAM / 10, 0, 0, 0)}, {0: 1}, rules="mxnet"
     ),
 }  # fmt: skip
-# The first factor of a fall in the tables of the programs.
-VGG_TRUNK = ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv3_4", "conv4_1", "conv4_2"]
+VGG_TRUNK = [
+    "conv1_1",
+    "conv1_2",
+    "conv2_1",
+    "conv2_2",
+    "conv3_1",
+    "conv3_2",
+    "conv3_3",
+    "conv3_4",
+    "conv4_1",
+    "conv4_2",
+]
 HELD = {  # layers that stand still at first, or (mxnet) for good
     "treb1en_openpose": VGG_TRUNK,
     "tensorboy_openpose": VGG_TRUNK[:9],
@@ -205,7 +215,13 @@ def recipe_of(name: str) -> Recipe:
     return read_recipe(named_recipes()[name], ["width=0.05"])
 
 
-def small_task(name: str, folder: Path, **changes: Any) -> Task:
+@functools.cache
+def task_of(name: str) -> Task:
+    """Its task."""
+    return make_task(recipe_of(name))
+
+
+def small_task(name: str, folder: Path) -> Task:
     """The task of a recipe on two drawn pictures at 64 x 64."""
     recipe = recipe_of(name)
     skeleton = recipe.skeleton if recipe.skeleton != "data" else "lsp14"
@@ -218,9 +234,9 @@ def small_task(name: str, folder: Path, **changes: Any) -> Task:
         people.append(person(35, 5, 60, 110, image_id=number, keypoints=joints, num_keypoints=len(names)))
     category = {"id": 1, "name": "person", "keypoints": list(names)}
     write_set(folder, people, pictures=2, categories=[category])
-    source = (DataSource(file=Path("set.json")),)
-    values = {"root": folder, "data": source, "size": 64, "preload": False, "epoch_samples": None}
-    return make_task(recipe.model_copy(update=values | changes))
+    values = {"root": folder, "data": [DataSource(file=Path("set.json"))], "val": [], "val_size": 0.0, "size": 64}
+    values |= {"preload": False, "epoch_samples": None}
+    return make_task(recipe.model_copy(update=values))
 
 
 def two_steps(module: Training, batch: dict[str, torch.Tensor]) -> list[float]:
@@ -248,7 +264,7 @@ def test_every_recipe_of_the_folder_stands_in_a_table() -> None:
 def test_two_steps_are_taken(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     task = small_task(name, tmp_path)
-    samples = make_samples(task, read_pictures(Task(task.recipe.model_copy(update={"val": []}), task.skeleton, task.codec))[0])
+    samples = make_samples(task, read_pictures(task)[0])
     module = Training(task, steps=10, epoch_length=2)
     module.train()
     before = {name: value.detach().clone() for name, value in module.network.named_parameters()}
@@ -263,14 +279,18 @@ def test_two_steps_are_taken(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", TOP_DOWN)
 def test_crops_are_trained_on_as_the_table_says(name: str) -> None:
     expected, recipe = TOP_DOWN[name], recipe_of(name)
-    task = make_task(recipe)
+    task = task_of(name)
     assert recipe.network == expected.network
     assert recipe.network_options.get("caffe", False) == ("caffe" in name)
-    assert len(task.build_network().state_dict()) == expected.entries
+    module = Training(task, steps=10, epoch_length=1)
+    assert len(module.network.state_dict()) == expected.entries
     assert (recipe.crop_size, len(task.skeleton)) == (expected.size, expected.joints)
     assert (task.codec.stride, task.codec.sigma) == (4, 3 if expected.size[1] == 384 else 2)
     assert recipe.drawing == "rounded"
-    assert (recipe.values, recipe.colours) == ("imagenet", "bgr" if name.startswith("pose") or name in BLUE_FIRST else "rgb")
+    assert (recipe.values, recipe.colours) == (
+        "imagenet",
+        "bgr" if name.startswith("pose") or name in BLUE_FIRST else "rgb",
+    )
     assert task.codec.decoding == ("soft-argmax+quarter" if expected.soft else "quarter")
     assert (recipe.scale, recipe.rotation, recipe.half_body) == expected.augmentation
     assert (recipe.padding, recipe.rotated, recipe.flip, recipe.half_body_joints) == (1.25, 0.6, 0.5, 8)
@@ -280,7 +300,7 @@ def test_crops_are_trained_on_as_the_table_says(name: str) -> None:
     rates = [rate_at(recipe, epoch * 10, 10) for epoch in (0, first - 1, first, second - 1, second)]
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01])
     assert rate_at(recipe, first * 10 - 1, 10) == 1
-    (group,) = Training(task, steps=10, epoch_length=1).configure_optimizers()["optimizer"].param_groups
+    (group,) = module.configure_optimizers()["optimizer"].param_groups
     assert (group["lr"], group["weight_decay"], group["betas"]) == (1e-3, 0, (0.9, 0.999))
     assert recipe.loss == "joint-mse"
 
@@ -291,7 +311,7 @@ def test_maps_are_trained_on_as_the_table_says(name: str) -> None:
     assert (recipe.network, recipe.size, recipe.loss) == (expected.network, expected.size, expected.loss)
     assert (recipe.batch_size, recipe.accumulate, recipe.target_rules) == (expected.batch, 1, expected.rules)
     assert (recipe.max_steps or -(recipe.max_epochs or 0)) == expected.length
-    task = make_task(recipe)
+    task = task_of(name)
     assert task.codec.stride == (4 if "resnet" in name else 8)
     assert task.codec.sigma * (1 if task.is_bottom_up else 8) == 7  # pixels
     epoch = EPOCH_LENGTHS.get(name, 786.0)
@@ -301,12 +321,18 @@ def test_maps_are_trained_on_as_the_table_says(name: str) -> None:
     optimiser = module.configure_optimizers()["optimizer"]
     assert type(optimiser).__name__ == expected.optimiser
     found = {
-        (len(group["params"]), group["initial_lr"], group["weight_decay"], group["frozen_steps"], group["frozen_epochs"])
+        (
+            len(group["params"]),
+            group["initial_lr"],
+            group["weight_decay"],
+            group["frozen_steps"],
+            group["frozen_epochs"],
+        )
         for group in optimiser.param_groups
     }
     assert sorted(found) == [pytest.approx(group) for group in sorted(expected.groups)]
-    held = {name.rpartition(".")[0] for group in optimiser.param_groups if group["frozen_steps"] or group["frozen_epochs"]
-            for name in group["names"]}  # fmt: skip
+    waiting = [group for group in optimiser.param_groups if group["frozen_steps"] or group["frozen_epochs"]]
+    held = {name.rpartition(".")[0] for group in waiting for name in group["names"]}
     frozen = [name for name, value in module.network.named_parameters() if not value.requires_grad]
     assert len(frozen) == expected.frozen
     assert held | {layer.rpartition(".")[0] for layer in frozen} == set(HELD.get(name, ()))
@@ -340,7 +366,7 @@ REDUCTIONS = {"euclidean": lambda maps: maps * 8 / 2, "treb1en": lambda _: 0.5, 
 @pytest.mark.parametrize("name", [name for name in BOTTOM_UP if name not in ("openpose_face", "openpose_hand")])
 def test_losses_are_reduced_as_the_product_does(name: str) -> None:
     recipe = recipe_of(name)
-    loss = make_loss(recipe, make_task(recipe))
+    loss = make_loss(recipe, task_of(name))
     weights = torch.ones(2, 11, 4, 4)
     weights[..., 2:] = 0
     targets = {"heatmaps": torch.zeros(2, 5, 4, 4), "fields": torch.zeros(2, 6, 4, 4), "weights": weights}
@@ -356,7 +382,7 @@ def test_losses_are_reduced_as_the_product_does(name: str) -> None:
 )
 def test_losses_of_crops_are_reduced_as_the_product_does(names: list[str], value: float) -> None:
     for name in names:
-        loss = make_loss(recipe_of(name), make_task(recipe_of(name)))
+        loss = make_loss(recipe_of(name), task_of(name))
         maps = torch.ones(2, 5 if "openpose" in name else 4, 4, 4)
         weights = torch.tensor([[0.0, 1, 1, 1]]).repeat(2, 1)
         (found,) = loss(([maps], []), {"heatmaps": torch.zeros_like(maps), "weights": weights}).values()
@@ -370,4 +396,3 @@ def test_starts_are_published_weights_or_the_step_before() -> None:
             assert named_recipes()[Path(init).parent.name].stem[:-1] == name[:-1]
         elif init:
             assert PUBLISHED[init].kind == "backbone", name
-

@@ -51,11 +51,12 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
         subparsers,
         "eval",
         summary="Measure a model on labelled pictures.",
-        usage="MODEL --data FILE [options]\n--from DIR",
+        usage="MODEL --data FILE [options]\n--results FILE --data FILE [options]\n--from DIR",
         details=_DETAILS,
         examples=(
             "manypose eval default --data coco/val.json --out measured",
             "manypose eval hrnet.onnx --data coco/val.json --boxes detections.json --like hrnet",
+            "manypose eval --results others.json --data coco/val.json --out measured",
         ),
         run=run,
     )
@@ -70,6 +71,7 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
 
 def _add_data_options(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="FILE", help="a data set's file of labels, or its folder")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="measure this COCO results file and run no model")
     parser.add_argument("--kind", metavar="KIND", help="of data set, where its content does not tell it")
     parser.add_argument("--part", metavar="PART", help="train, val or test, where a file or folder has several")
     parser.add_argument("--image-ids", type=Path, metavar="FILE", help="only these pictures: an id on each line")
@@ -118,8 +120,8 @@ def run(arguments: Namespace) -> int:
     with _terminate_cleanly():
         if arguments.again is not None:
             return _again(arguments)
-        if arguments.model is None or arguments.data is None:
-            arguments.parser.error("give a MODEL and --data FILE, or --from DIR")
+        if arguments.data is None or (arguments.model is None) == (arguments.results is None):
+            arguments.parser.error("give a MODEL or --results FILE, and --data FILE; or --from DIR")
         if arguments.resume and arguments.out is None:
             arguments.parser.error("--resume goes with --out DIR, where the run was stopped")
         return _evaluate(arguments)
@@ -132,7 +134,8 @@ def _evaluate(arguments: Namespace) -> int:
     out: Path | None = arguments.out
     if out is not None and not arguments.overwrite:
         refuse_files(out, FILES)
-    plan = make_plan(arguments, arguments.model)
+    plan = make_plan(arguments, arguments.model or "")
+    _refuse_idle(arguments, plan)
     fresh = arguments.overwrite and not arguments.resume
     with progress_bar("photos") as progress:
         first, truth = run_plan(plan, out=out, resume=arguments.resume, fresh=fresh, progress=progress)
@@ -143,8 +146,9 @@ def _evaluate(arguments: Namespace) -> int:
         with progress_bar("photos") as progress:
             runs.append(run_plan(make_plan(arguments, arguments.beside), progress=progress)[0])
     written = _write(arguments, first, truth) if out is not None else []
-    manifest, pictures = first.manifest, counted(len(truth.image_ids), "photo", "photos")
-    say(f"{manifest['model']['name']} on {Path(truth.name).name}: {pictures}, {manifest['model']['device']}")
+    pictures = counted(len(truth.image_ids), "photo", "photos")
+    model = first.manifest["model"] or {"name": str(plan.results), "device": "found before"}
+    say(f"{model['name']} on {Path(truth.name).name}: {pictures}, {model['device']}")
     console().print(figure_table(runs))
     for file in written:
         say(f"-> {file}")
@@ -161,8 +165,18 @@ def make_plan(arguments: Namespace, model: str) -> Plan:
     options |= {name: value for name, (given, value) in switches.items() if given}
     if arguments.decoder:
         options["decoder"] = dict(arguments.decoder)
-    names = ("kind", "part", "image_ids", "limit", "boxes", "like", "device", "threads", "processes")
+    names = ("kind", "part", "image_ids", "limit", "boxes", "like", "device", "threads", "processes", "results")
     return Plan(model, arguments.data, options=options, **{name: getattr(arguments, name) for name in names})
+
+
+def _refuse_idle(arguments: Namespace, plan: Plan) -> None:
+    """Wrong use: options of a model with --results, where none is run."""
+    if plan.results is None:
+        return
+    given = [f"--{name.replace('_', '-')}" for name in plan.options]
+    given += [f"--{name}" for name in ("boxes", "like", "beside", "resume") if getattr(arguments, name)]
+    if given:
+        arguments.parser.error(f"--results: no model is run, so {', '.join(given)} has no effect; leave it out")
 
 
 def _write(arguments: Namespace, found: Run, truth: Truth) -> list[Path]:

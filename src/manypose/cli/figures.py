@@ -21,6 +21,22 @@ _AP_ROWS = {
     "APl": "AP of large people",
     "AR": "AR",
 }
+_PLAIN = {
+    "nme": {
+        "NME": "NME",
+        "NME_51": "NME without the jaw",
+        "failures": "faces over 0.1",
+        "faces": "faces labelled",
+        "missed": "faces missed",
+        "left_out": "faces left out",
+    },
+    "box_pck": {
+        "PCK": "PCK@0.2 of the box",
+        "error": "mean error in boxes",
+        "labelled": "joints labelled",
+        "left_out": "people left out",
+    },
+}
 _MOST_JOINTS = 30  # in the table; the files have all
 
 
@@ -46,8 +62,8 @@ def rows_of(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for joint, value in joints if len(joints) <= _MOST_JOINTS else ():
         yield f"  {one_line(joint)}", _share(value), ""
     yield from _pckh_rows(figures.get("pckh") or {})
-    for group in ("nme", "box_pck"):
-        yield from _plain_rows(group, figures.get(group) or {})
+    for group, names in _PLAIN.items():
+        yield from _plain_rows(names, figures.get(group) or {})
     calibration = figures.get("calibration") or {}
     for name, key in (("people", "ECE of people's scores"), ("joints", "ECE of joints' scores")):
         if isinstance(part := calibration.get(name), dict) and isinstance(part.get("ECE"), float):
@@ -75,14 +91,12 @@ def _pckh_rows(pckh: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield f"  {one_line(name)}", f"{value:.2f}", ""
 
 
-def _plain_rows(group: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _plain_rows(names: Mapping[str, str], figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """The single numbers of a group; lists and groups inside of it are for the report."""
-    for key, value in figures.items():
-        is_bound = key.endswith(("_low", "_high"))
-        if is_bound or isinstance(value, (str, bool)) or not isinstance(value, (int, float)):
-            continue
-        text = _share(value) if isinstance(value, float) else str(value)
-        yield key if key.isupper() else f"{group.upper()} {key}", text, _interval(figures, key)
+    for key, name in names.items():
+        if key in figures:
+            value = figures[key]
+            yield name, str(value) if isinstance(value, int) else _share(value), _interval(figures, key)
 
 
 def _share(value: float | None) -> str:

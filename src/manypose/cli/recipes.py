@@ -44,7 +44,9 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="a recipe's name or YAML file, and what belongs to it")
     parser.add_argument("--json", action="store_true", help="list as JSON")
-    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="where the imported recipe goes (default: stdout)")
+    parser.add_argument(
+        "-o", "--out", type=Path, metavar="FILE", help="where the imported recipe goes (default: stdout)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE when it is there already")
     return parser
 

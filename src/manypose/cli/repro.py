@@ -61,7 +61,7 @@ def run(arguments: Namespace) -> int:
         raise FormatError(f"{file}: is of the command {command!r}; only predict and eval can be replayed")
     check_unchanged(arguments.file, manifest)
     if command == "predict":
-        return _predict_again(arguments, manifest, file.parent)
+        return _predict_again(arguments, manifest, file.parent.absolute())
     if file.name.endswith(".manifest.json"):
         return _server_file_again(arguments, manifest, file.with_name(file.name.removesuffix(".manifest.json")))
     from manypose.cli.evaluate import report_replay
@@ -75,9 +75,11 @@ def run(arguments: Namespace) -> int:
 def write_predict_manifest(
     arguments: Namespace, model: Model, sources: Sequence[Source | Failure], writer: ResultWriter
 ) -> None:
-    """Write `.manifest.json` into the folder of what `manypose predict` has written."""
+    """Write `.manifest.json` into the folder of what `manypose predict` has written; it keeps those of earlier runs."""
+    if not writer.written:
+        return
     from manypose.estimators.folder import Source
-    from manypose.manifest import FOLDER_FILE, make_manifest, write_manifest
+    from manypose.manifest import FOLDER_FILE, add_earlier, make_manifest, write_manifest
 
     options = {name: value for name, value in vars(arguments).items() if name not in _NOT_OPTIONS}
     options["folder"] = str(Path.cwd())
@@ -85,19 +87,17 @@ def write_predict_manifest(
     inputs = {source.name: source.path for source in own if source.path.is_file()}
     if isinstance(options.get("detector"), (str, Path)) and Path(options["detector"]).is_file():
         inputs["--detector"] = Path(options["detector"])
-    shared = [writer.folder / name for name in ("coco_results.json", "coco_images.json")]
-    files = [*(file for source in own for file in writer.files_of(source)), *shared]
-    outputs = {file.relative_to(writer.folder).as_posix(): file for file in files if file.is_file()}
+    outputs = {file.relative_to(writer.folder).as_posix(): file for file in writer.written}
     manifest = make_manifest("predict", options, model=model, inputs=inputs, outputs=outputs)
-    if writer.folder.is_dir():
-        write_manifest(manifest, writer.folder / FOLDER_FILE, overwrite=True)
+    write_manifest(add_earlier(manifest, writer.folder), writer.folder / FOLDER_FILE, overwrite=True)
 
 
 def _predict_again(arguments: Namespace, manifest: Mapping[str, Any], folder: Path) -> int:
     wanted: dict[str, Any] = manifest.get("outputs") or {}
-    given = arguments.file
-    if given.is_file() and given.name in wanted:
-        wanted = {given.name: wanted[given.name]}
+    given = arguments.file.absolute()
+    name = given.relative_to(folder).as_posix() if given.is_relative_to(folder) else given.name
+    if name in wanted:
+        wanted = {name: wanted[name]}
     options = {name: tuple(v) if name == "scales" else v for name, v in manifest["options"].items()}
     home = str(options.pop("folder", "."))
     with tempfile.TemporaryDirectory() as place:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from manypose.data.teacher import read_teacher, with_teacher
 from manypose.errors import DataError, SkeletonError
 from manypose.skeleton import Skeleton, load_skeleton, skeleton_names, skeleton_of_joints
 
+_logger = logging.getLogger(__name__)
 Row = Mapping[str, Any]
 WHAT = "a COCO-style keypoint file"
 
@@ -70,7 +72,8 @@ def read_coco(
 
     The pictures are in a zip file named by the image's `zip`, in the folder or zip file `images`, or where
     `PicturePlaces` finds them. People without joints and crowds become areas to ignore. Joints that the file's own
-    skeleton does not have are unsure. Joints are those of the first category that has any, or of the one so called.
+    skeleton does not have are unsure. Joints are those of the first category that has any, and people those of all
+    categories with the same joints; or both are those of the one category so called.
     `teacher` is a JSON file (.json or .json.gz) of people that a network found (see `read_teacher`); they stand in for
     people without labels, and fill joints that the file does not know. `check_files` looks for every picture.
     `content` is what the file holds, where it is read already.
@@ -84,7 +87,8 @@ def read_coco(
         _, categories = content["annotations"], content["categories"]
         chosen = _choose_category(file, categories, category)
         layout = coco_layout(tuple(chosen["keypoints"]) if chosen else ())
-        pictures = read_layout(file, content, layout, skeleton, chosen, images, check_files, make_log(on_fault, faults))
+        alike = [row for row in categories if row is chosen or (category is None and same_joints(row, chosen))]
+        pictures = read_layout(file, content, layout, skeleton, alike, images, check_files, make_log(on_fault, faults))
         return (
             [with_teacher(picture, found.get(picture.id, []), skeleton) for picture in pictures] if found else pictures
         )
@@ -140,19 +144,20 @@ def read_layout(
     content: Any,
     layout: Layout,
     skeleton: Skeleton,
-    category: Row | None,
+    categories: Sequence[Row],
     images: Path | None,
     check_files: bool,
     faults: FaultLog,
 ) -> list[LabelledPicture]:
-    """Pictures of a COCO-style file whose annotations are of `category` (any, if None) and hold joints as `layout`.
+    """Pictures of a COCO-style file whose annotations are of `categories` (any, if empty) and hold joints as `layout`.
 
     Raises `DataError` for faults, or KeyError, TypeError, ValueError where it is not such a file at all.
     """
+    wanted = [category.get("id") for category in categories]
     rows: dict[Any, list[Row]] = defaultdict(list)
     seen: dict[Any, Row] = {}
     for row in content["annotations"]:
-        if category is not None and not _is_of(row, category):
+        if wanted and row.get("category_id", wanted[0]) not in wanted:
             continue
         key = row.get("id")
         if key is not None and key in seen:
@@ -171,7 +176,19 @@ def read_layout(
         ids.add(image["id"])
         picture = _read_picture(job, image, rows[image["id"]])
         pictures += [] if picture is None else [picture]
+    _look_for_strays(file, rows, ids)
     return pictures
+
+
+def _look_for_strays(file: Path, rows: Mapping[Any, Sequence[Row]], ids: Collection[Any]) -> None:
+    """Warn of annotations of pictures that the file does not have; where it has none of them, its ids do not match."""
+    strays = [key for key in rows if key not in ids]
+    if not strays:
+        return
+    text = f"{file}: {sum(len(rows[key]) for key in strays)} annotations are of pictures that it does not list"
+    if ids and len(strays) == len(rows) - sum(not rows[key] for key in ids):
+        raise DataError(f"{text}, as all of them are: image_id {strays[0]!r}, where images have ids like {next(iter(ids))!r}")
+    _logger.warning("%s, such as image_id %r; they are left out", text, strays[0])
 
 
 def _read_picture(job: _Job, image: Row, rows: list[Row]) -> LabelledPicture | None:
@@ -179,7 +196,7 @@ def _read_picture(job: _Job, image: Row, rows: list[Row]) -> LabelledPicture | N
     size = (image["width"], image["height"])
     try:
         name = safe_name(image["file_name"])
-        if not all(isinstance(side, (int, float)) and side >= 1 for side in size):
+        if not all(isinstance(side, (int, float)) and 1 <= side < 2**31 for side in size):
             raise ValueError(f"its size is {size[0]} x {size[1]}")
     except ValueError as error:
         job.faults.add(job.file, entry, str(error))
@@ -190,7 +207,7 @@ def _read_picture(job: _Job, image: Row, rows: list[Row]) -> LabelledPicture | N
     people: list[Person] = []
     unlabelled: list[Unlabelled] = []
     for row in rows:
-        someone = _read_person(job, row)
+        someone = _read_person(job, row, (int(size[0]), int(size[1])))
         if isinstance(someone, Person):
             people.append(someone)
         elif isinstance(someone, Unlabelled):
@@ -208,17 +225,21 @@ def _read_picture(job: _Job, image: Row, rows: list[Row]) -> LabelledPicture | N
     )
 
 
-def _read_person(job: _Job, row: Row) -> Person | Unlabelled | str:
+def _read_person(job: _Job, row: Row, size: tuple[int, int]) -> Person | Unlabelled | str:
     """A person, or an area to ignore; "nobody" where there is neither, "lost" where nobody knows which area."""
     entry = f"annotation {row.get('id', 'without id')} of image {row['image_id']}"
-    is_labelled = not row.get("iscrowd") and job.layout.count(row) > 0
     box, joints, segment, texts = None, None, None, []
+    is_labelled = not row.get("iscrowd")
     try:
-        box = parse_box(row["bbox"])
+        is_labelled = is_labelled and job.layout.count(row) > 0
+    except (TypeError, ValueError):
+        texts.append(f"num_keypoints is {row.get('num_keypoints')!r}, expected a number")
+    try:
+        box = parse_box(row.get("bbox"))
     except ValueError as error:
         texts.append(str(error))
     try:
-        segment = parse_segment(row.get("segmentation"))
+        segment = parse_segment(row.get("segmentation"), size)
     except ValueError as error:
         texts.append(str(error))
     try:
@@ -253,9 +274,9 @@ def _choose_category(file: Path, categories: list[Row], name: str | None) -> Row
     return chosen
 
 
-def _is_of(row: Row, category: Row) -> bool:
-    """Whether an annotation is of a category; one that does not say is."""
-    return bool(row.get("category_id", category.get("id")) == category.get("id"))
+def same_joints(category: Row, other: Row | None) -> bool:
+    """Whether two categories have the same joints."""
+    return bool(other and category.get("keypoints")) and category.get("keypoints") == (other or {}).get("keypoints")
 
 
 def _count_joints(row: Row) -> int:

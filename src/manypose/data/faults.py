@@ -64,7 +64,7 @@ def make_log(on_fault: OnFault, found: list[Fault] | None) -> FaultLog:
 def load_json(file: Path, what: str) -> Any:
     """The content of a JSON file; raises `DataError` that says that `file` is not `what`."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))  # a mark at its start is no fault
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}: give the path of {what}") from None
     except (ValueError, RecursionError) as error:  # JSON, UTF-8, or lists in lists without end

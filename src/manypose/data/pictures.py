@@ -188,12 +188,15 @@ _PER_PERSON = ("keypoints", "unsure", "boxes", "visible", "areas", "person_ids")
 def draw_segment(segment: Segment, size: tuple[int, int]) -> NDArray[np.bool_] | None:
     """(h, w): the pixels of a person's area in a picture of `size` (w, h), as COCO's tools draw it; None if unknown.
 
-    Several polygons are joined. Needs pycocotools. Raises `DataError` for an RLE of another size.
+    Several polygons are joined. Needs pycocotools. Raises `DataError` for an RLE of another size, or a broken one.
     """
     if segment is None:
         return None
     masks = require("pycocotools.mask", extra="train")
     if isinstance(segment, Mapping):
+        if tuple(segment["size"]) != size[::-1]:
+            found = " x ".join(map(str, segment["size"][::-1]))
+            raise DataError(f"an RLE of {found} pixels for a picture of {size[0]} x {size[1]}")
         rle = _compressed(segment)
     else:
         # Polygons of files lie along the edges of pixels.
@@ -201,11 +204,12 @@ def draw_segment(segment: Segment, size: tuple[int, int]) -> NDArray[np.bool_] |
         if not rows:
             return np.zeros(size[::-1], bool)
         rle = masks.merge(masks.frPyObjects(rows, size[1], size[0]))
-    if tuple(rle["size"]) != size[::-1]:
-        raise DataError(f"an RLE of {rle['size'][1]} x {rle['size'][0]} pixels for a picture of {size[0]} x {size[1]}")
     with warnings.catch_warnings():  # pycocotools hands NumPy arrays in a way that NumPy 2 deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
-        return np.asarray(masks.decode(rle), bool)
+        try:
+            return np.asarray(masks.decode(rle), bool)
+        except ValueError as error:
+            raise DataError(f"a broken RLE: {error}") from None
 
 
 def _compressed(rle: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,7 +218,10 @@ def _compressed(rle: Mapping[str, Any]) -> dict[str, Any]:
     counts = rle["counts"]
     if isinstance(counts, (str, bytes)):
         return {"size": list(rle["size"]), "counts": counts.encode() if isinstance(counts, str) else counts}
-    return cast("dict[str, Any]", masks.frPyObjects(dict(rle), *rle["size"]))
+    try:
+        return cast("dict[str, Any]", masks.frPyObjects(dict(rle), *rle["size"]))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"a broken RLE: {error}") from None
 
 
 def _scale_rle(rle: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:

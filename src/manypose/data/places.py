@@ -17,6 +17,7 @@ from manypose.files import picture_place, read_member
 from manypose.image_headers import HeaderError, read_header
 
 _SPLIT = re.compile(r"(train|val|test)(2014|2017)?")
+LONGEST_NAME = 255  # bytes of a file's or folder's name; asked for longer ones, operating systems fail
 _YEARS = ("2017", "2014", "")
 
 
@@ -40,6 +41,8 @@ class PicturePlaces:
             raise DataError(
                 f"{self.images}: does not exist; give the folder or zip file of the pictures of {self.file}"
             )
+        if self.images is not None and self.images.is_file() and not zipfile.is_zipfile(self.images):
+            raise DataError(f"{self.images}: neither a folder nor a zip file of pictures, or a damaged one")
         found = _usual_places(self.file) if self.images is None else _with_parts(self.images, self.file)
         self._candidates = [place for place in dict.fromkeys(found) if place[0].exists()]
         self._folders = {archive for archive, _ in self._candidates if archive.is_dir()}
@@ -74,6 +77,8 @@ def safe_name(name: Any) -> str:
     text = str(name).replace("\\", "/") if name else ""
     if not text or text.startswith("/") or ".." in PurePosixPath(text).parts or ":" in text.split("/")[0]:
         raise ValueError(f"{name!r} is not the name of a picture inside of the data set")
+    if max(len(part.encode("utf-8", "replace")) for part in text.split("/")) > LONGEST_NAME:
+        raise ValueError(f"{text[:40]}... is too long for the name of a picture: {len(text)} letters")
     return text
 
 

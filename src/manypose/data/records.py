@@ -139,14 +139,15 @@ def parse_box(values: Any, what: str = "bbox") -> Array:
     return corners.astype(np.float32)
 
 
-def parse_segment(value: Any) -> Segment:
-    """An area as COCO has it: polygons along the edges of pixels, or an RLE; raises `ValueError` for anything else."""
+def parse_segment(value: Any, size: tuple[int, int]) -> Segment:
+    """An area as COCO has it: polygons along the edges of pixels, or an RLE, in a picture of `size` (w, h).
+
+    Raises `ValueError` for anything else.
+    """
     if not value:
         return None
     if isinstance(value, Mapping):
-        if not isinstance(value.get("size"), (list, tuple)) or not isinstance(value.get("counts"), (list, str, bytes)):
-            raise ValueError("segmentation is an RLE without size or counts")
-        return dict(value)
+        return _parse_rle(value, size)
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"segmentation is {value!r}, expected polygons or an RLE")
     rows = value if isinstance(value[0], (list, tuple)) else [value]
@@ -155,6 +156,19 @@ def parse_segment(value: Any) -> Segment:
         raise ValueError("a polygon of segmentation is not made of x, y pairs")
     kept = tuple((row.reshape(-1, 2) - HALF_PIXEL).astype(np.float32) for row in polygons if len(row) >= 6)
     return kept or None
+
+
+def _parse_rle(value: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """An RLE whose plain counts cover the picture; those in a text are looked at when they are drawn."""
+    sides, counts = value.get("size"), value.get("counts")
+    if not isinstance(sides, (list, tuple)) or not isinstance(counts, (list, str, bytes)):
+        raise ValueError("segmentation is an RLE without size or counts")
+    if tuple(sides) != size[::-1]:
+        raise ValueError(f"segmentation is an RLE of size {list(sides)}, for a picture of height and width {size[::-1]}")
+    if isinstance(counts, list):
+        if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != size[0] * size[1]:
+            raise ValueError("segmentation is an RLE whose counts do not make up the picture")
+    return dict(value)
 
 
 def unlabelled_instead(joints: NDArray[Any] | None, box: Array | None, segment: Segment = None) -> Unlabelled | None:
@@ -173,5 +187,5 @@ def unlabelled_instead(joints: NDArray[Any] | None, box: Array | None, segment: 
 def _numbers(values: Any, what: str) -> NDArray[np.float64]:
     try:
         return np.array(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{what} holds something that is not a number") from None

@@ -48,8 +48,8 @@ def read_wholebody(
     names = load_skeleton("wholebody133").joints
     layout = Layout(names, _parse, _count, stated_area, _unsure)
     try:
-        category = next((row for row in content["categories"] if row.get("name", "person") == "person"), None)
-        return read_layout(file, content, layout, skeleton, category, images, check_files, make_log(on_fault, faults))
+        people = [row for row in content["categories"] if row.get("name", "person") == "person"][:1]
+        return read_layout(file, content, layout, skeleton, people, images, check_files, make_log(on_fault, faults))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{file}: not {WHAT}: {type(error).__name__} {error}") from None
 

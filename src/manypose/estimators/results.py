@@ -118,7 +118,7 @@ class ResultWriter:
     Of a source called `beach` come `beach_people.jpg` (of a JPEG; .png otherwise) and `beach.json`, for openpose
     `beach_keypoints.json`. For coco `coco_results.json` with all people, and `coco_images.json` with the id, file name
     and size of every picture, are written at the end, also when the end is an error or Ctrl-C. `stride` is that of the
-    network's maps.
+    network's maps. `written` are the files that are there by now.
 
     Making one raises `OutputError` when a file to be written is there already and may not be overwritten, or is itself
     one of the pictures to be read; then nothing has been written.
@@ -127,6 +127,7 @@ class ResultWriter:
     folder: Path
     sources: Sequence[Source | Failure]
     options: ResultOptions = ResultOptions()
+    written: list[Path] = field(default_factory=list, init=False)
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _images: list[dict[str, Any]] = field(default_factory=list)
 
@@ -170,6 +171,7 @@ class ResultWriter:
                 target = self.files_of(prediction.source)[0]
                 _make_folder(target.parent)
                 images.write_image(target, drawn, overwrite=self.options.overwrite)
+                self.written.append(target)
         except OSError as error:  # such as a name that is too long with its ending
             raise OutputError(f"{prediction.source.path}: cannot write its results: {error.strerror}") from None
         return {"draw": painted - started, "write": time.perf_counter() - painted}
@@ -190,6 +192,7 @@ class ResultWriter:
     def _write_text(self, target: Path, text: str) -> None:
         _make_folder(target.parent)
         write_bytes(target, text.encode("utf-8"), overwrite=self.options.overwrite)
+        self.written.append(target)
 
 
 def _check_folder(folder: Path) -> None:

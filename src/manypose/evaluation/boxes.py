@@ -37,22 +37,13 @@ def truth_boxes(truth: Truth, *, rule: Rule = "hrnet") -> Boxes:
 
     Raises `DataError` for a person without a box.
     """
-    if rule not in get_args(Rule):
-        raise DataError(f"rule is {rule!r}, expected one of {', '.join(get_args(Rule))}")
-    sizes = {row["id"]: (row.get("width"), row.get("height")) for row in truth.images}
-    found: dict[Any, list[tuple[Edges, float]]] = {image_id: [] for image_id in truth.image_ids}
-    for row in truth.annotations:
-        if row["iscrowd"] or not row["num_keypoints"]:
-            continue
-        if row.get("bbox") is None:
-            raise DataError(f"{truth.name}: annotation {row.get('id')} has no bbox, which a top-down model needs")
-        if truth.kind.startswith("mpii"):
-            edges = _mpii_edges(row["bbox"])
-        else:
-            edges = _clean(row["bbox"], sizes.get(row["image_id"], (None, None)), rule)
-        if edges[2] > edges[0] and edges[3] > edges[1]:
-            found[row["image_id"]].append((edges, 1.0))
-    return _as_arrays(found)
+    found = _labelled_edges(truth, rule)
+    return _as_arrays({image_id: [(edges, 1.0) for edges, _ in rows] for image_id, rows in found.items()})
+
+
+def box_owners(truth: Truth, *, rule: Rule = "hrnet") -> dict[Any, tuple[Any, ...]]:
+    """Whose the boxes of `truth_boxes` are: the ids of the annotations, in the same order."""
+    return {image_id: tuple(owner for _, owner in rows) for image_id, rows in _labelled_edges(truth, rule).items()}
 
 
 def read_detections(
@@ -83,6 +74,26 @@ def read_detections(
         if person and width > 0 and height > 0 and (threshold is None or row["score"] >= threshold):
             found[row["image_id"]].append(((x, y, x + width, y + height), float(row["score"])))
     return _as_arrays(found)
+
+
+def _labelled_edges(truth: Truth, rule: Rule) -> dict[Any, list[tuple[Edges, Any]]]:
+    """The edges of the boxes of all labelled people, and the ids of their annotations."""
+    if rule not in get_args(Rule):
+        raise DataError(f"rule is {rule!r}, expected one of {', '.join(get_args(Rule))}")
+    sizes = {row["id"]: (row.get("width"), row.get("height")) for row in truth.images}
+    found: dict[Any, list[tuple[Edges, Any]]] = {image_id: [] for image_id in truth.image_ids}
+    for row in truth.annotations:
+        if row["iscrowd"] or not row["num_keypoints"]:
+            continue
+        if row.get("bbox") is None:
+            raise DataError(f"{truth.name}: annotation {row.get('id')} has no bbox, which a top-down model needs")
+        if truth.kind.startswith("mpii"):
+            edges = _mpii_edges(row["bbox"])
+        else:
+            edges = _clean(row["bbox"], sizes.get(row["image_id"], (None, None)), rule)
+        if edges[2] > edges[0] and edges[3] > edges[1]:
+            found[row["image_id"]].append((edges, row.get("id")))
+    return found
 
 
 def _find_fault(row: Any, truth: Truth, counted: frozenset[Any]) -> str | None:

@@ -1,8 +1,8 @@
 """Where a model is good and where it is not: by joint, by size, by visibility and by crowding, with intervals.
 
-AP cannot be broken down to joints, as OKS is of whole persons. So each labelled person is first given the found one
-that is most like him, by OKS, one to one (best pairs first); then each labelled joint is looked at alone. Unlike AP
-this asks only whether somebody was found, and how well; ghosts are not punished.
+The AP of a joint is that of an OKS in which only this joint counts. For all else each labelled person is first given
+the found one that is most like him, by OKS, one to one (best pairs first); then each labelled joint is looked at alone.
+Unlike AP this asks only whether somebody was found, and how well; ghosts are not punished.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from manypose.errors import DataError
 from manypose.evaluation.bootstrap import draw_counts, percentile_interval
-from manypose.evaluation.coco_ap import choose_sigmas
+from manypose.evaluation.coco_ap import choose_sigmas, measure
 from manypose.evaluation.oks import object_keypoint_similarity
 from manypose.evaluation.results_file import tabulate
 from manypose.evaluation.truth import Truth, read_truth
@@ -26,6 +26,7 @@ Flags = NDArray[np.bool_]
 
 MATCHED = 0.1  # least OKS of a pair; two people side by side are below it
 GOOD = 0.5  # OKS at which a person counts as found
+MOST_JOINTS = 42  # with an AP of their own: each costs a matching of all people
 NEAR = 1.0  # units of OKS (2 sigma x square root of the area) within which a joint counts as localised
 SIZES = {
     "tiny (under 16^2)": (0.0, 16.0**2),
@@ -72,7 +73,8 @@ def breakdown(
     mean OKS (0 for who was not found), and how many `people` there are. Of joints (all four): `localised`, the share of
     labelled joints within one unit of OKS (there a joint alone has an OKS of 0.61), `placed`, the share that anybody's
     found at all, `error`, the mean distance of those in units of OKS, and how many `joints` there are. Each share and
-    mean has its 95 % interval, X_low and X_high, from `resamples` draws of pictures. What has nobody is left out.
+    mean has its 95 % interval, X_low and X_high, from `resamples` draws of pictures. What has nobody is left out. Each
+    joint of a set with at most 42 has its `AP` too, as COCO measures it if people had this joint only.
 
     Size is by area in pixels, COCO's three and finer ones; visibility is hidden (flag 1) or visible (2); crowding by
     the part of a person's box that the box of somebody else covers. Crowds and people without labelled joints do not
@@ -97,8 +99,14 @@ def breakdown(
         )
 
     columns = np.arange(len(truth.joints))
+    precision = joint_precision(truth, results) if len(truth.joints) <= MOST_JOINTS else {}
     return {
-        "joint": _left({name: _joint_figures(pairs, columns[None] == k, draws) for k, name in enumerate(truth.joints)}),
+        "joint": _left(
+            {
+                name: precision.get(name, {}) | _joint_figures(pairs, columns[None] == k, draws)
+                for k, name in enumerate(truth.joints)
+            }
+        ),
         "size": within(pairs.areas, {**COARSE_SIZES, **SIZES}),
         "visibility": _left(
             {
@@ -108,6 +116,22 @@ def breakdown(
         ),
         "crowding": within(pairs.crowding, CROWDING),
     }
+
+
+def joint_precision(truth: Truth, results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """{joint: {"AP": 0..1}} of each joint alone: who has it not labelled is ignored, who has it not found is not there.
+
+    Joints that nobody has are left out. Raises as `breakdown`.
+    """
+    sigmas, table = choose_sigmas(truth), tabulate(results, truth)
+    precision = {}
+    for k, name in enumerate(truth.joints):
+        try:
+            alone = measure(truth, table, sigmas[k : k + 1], joints=slice(k, k + 1))
+        except DataError:  # nobody has this joint
+            continue
+        precision[name] = {"AP": alone.figures()["AP"]}
+    return precision
 
 
 def pair_people(truth: Truth, results: Sequence[Mapping[str, Any]]) -> Pairs:

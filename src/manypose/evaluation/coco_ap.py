@@ -93,16 +93,22 @@ class Measured:
     def intervals(self, *, resamples: int, seed: int) -> dict[str, float]:
         """X_low and X_high of each figure X that has people: the middle 95 % of `resamples` draws of pictures."""
         draws = draw_counts(len(self.image_ids), resamples=resamples, seed=seed)
-        drawn = [[Resampler(matches)(draws) for matches in category] for category in self.categories]
         intervals: dict[str, float] = {}
+        for name, values in self.drawn(draws).items():
+            if not np.isnan(values).all():
+                intervals[f"{name}_low"], intervals[f"{name}_high"] = percentile_interval(values)
+        return intervals
+
+    def drawn(self, draws: NDArray[np.int64]) -> dict[str, Floats]:
+        """(R,) what each figure would be in each draw (R, N) of `image_ids`; NaN where nobody counts."""
+        drawn = [[Resampler(matches)(draws) for matches in category] for category in self.categories]
+        figures: dict[str, Floats] = {}
         for number, kind in enumerate(("AP", "AR")):
             whole, medium, large = (np.stack([category[area][number] for category in drawn]) for area in range(3))
             tables = {kind: whole, f"{kind}50": whole[..., :1], f"{kind}75": whole[..., 5:6]}
-            for name, table in {**tables, f"{kind}m": medium, f"{kind}l": large}.items():
-                values = _average(table)
-                if not np.isnan(values).all():
-                    intervals[f"{name}_low"], intervals[f"{name}_high"] = percentile_interval(values)
-        return intervals
+            tables |= {f"{kind}m": medium, f"{kind}l": large}
+            figures |= {name: _average(table) for name, table in tables.items()}
+        return figures
 
     def counts(self) -> dict[str, float]:
         """How many pictures, people who count, and results there are."""

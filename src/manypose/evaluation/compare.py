@@ -6,7 +6,7 @@ cancels out. Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from manypose.errors import DataError, FormatError
 from manypose.evaluation.bootstrap import draw_counts, percentile_interval
 from manypose.evaluation.by_picture import PictureScores, has_torso, picture_hits, score_pictures
-from manypose.evaluation.coco_ap import FIGURES, Measured, choose_sigmas, measure
-from manypose.evaluation.coco_matching import Resampler
+from manypose.evaluation.coco_ap import FIGURES, choose_sigmas, measure
+from manypose.evaluation.figures import HAND_POINTS
+from manypose.evaluation.nme import FACE_POINTS, box_hits, face_errors
 from manypose.evaluation.panels import found_people
+from manypose.evaluation.pckh import mean_hits
 from manypose.evaluation.results_file import ResultTable, check_results
 from manypose.evaluation.run import Plan
 from manypose.evaluation.run_folder import Run
@@ -27,8 +29,9 @@ from manypose.evaluation.truth import Truth, read_image_ids, read_truth
 from manypose.manifest import fingerprint
 from manypose.people import People
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+Rows = Sequence[Mapping[str, Any]]
+Sums = Mapping[Any, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -83,20 +86,20 @@ def compare_runs(
     """Compare two runs on the same pictures.
 
     The labels are those that the manifests name, or `data`, if they have moved. What is compared are AP and AR where
-    the joints have sigmas, and PCK at 0.2 where they have shoulders and hips, all measured anew from the results.
+    the joints have sigmas, PCK at 0.2 where they have shoulders and hips, PCKh at 0.5 where heads have boxes, NME of
+    faces and PCK of hands, all measured anew from the results.
 
     Raises `FormatError` for runs of different data or pictures, or without what tells that, `DataError` for labels that
     are not there, are others than those that were measured, or allow no figure.
     """
     truth = common_truth(first, second, names=names, data=data)
-    tables = [check_results(run.results, truth, source=name) for run, name in zip((first, second), names, strict=True)]
+    tables = [check_results(run.results, truth, source=name, duplicates=True) for run, name in zip((first, second), names, strict=True)]
     people = [found_people(truth, table) for table in tables]
     differences: list[Difference] = []
     draws = draw_counts(len(truth.image_ids), resamples=resamples, seed=0)
     if truth.sigmas is not None:
         differences += _precision_differences(truth, tables, draws)
-    if has_torso(truth):
-        differences += _pck_difference(truth, people, draws)
+    differences += _share_differences(truth, [run.results for run in (first, second)], people, draws)
     if not differences:
         raise DataError(f"{truth.name}: its joints have no sigmas and no torso, so there is no figure to compare")
     scores = [score_pictures(truth, table, found) for table, found in zip(tables, people, strict=True)]
@@ -156,7 +159,7 @@ def _precision_differences(truth: Truth, tables: Sequence[ResultTable], draws: C
     sigmas = choose_sigmas(truth)
     both = [measure(truth, table, sigmas) for table in tables]
     first, second = (measured.figures() for measured in both)
-    drawn = [_resampled(measured, draws) for measured in both]
+    drawn = [measured.drawn(draws) for measured in both]
     return [
         Difference(name, first[name], second[name], *percentile_interval(drawn[0][name] - drawn[1][name]))
         for name in FIGURES
@@ -164,24 +167,46 @@ def _precision_differences(truth: Truth, tables: Sequence[ResultTable], draws: C
     ]
 
 
-def _resampled(measured: Measured, draws: Counts) -> dict[str, Floats]:
-    """(resamples,) what each figure would be in each draw; NaN where nobody counts."""
-    drawn = [[Resampler(matches)(draws) for matches in category] for category in measured.categories]
-    figures: dict[str, Floats] = {}
-    for number, kind in enumerate(("AP", "AR")):
-        whole, medium, large = (np.stack([category[area][number] for category in drawn]) for area in range(3))
-        tables = {kind: whole, f"{kind}50": whole[..., :1], f"{kind}75": whole[..., 5:6]}
-        for name, table in {**tables, f"{kind}m": medium, f"{kind}l": large}.items():
-            figures[name] = np.ma.masked_invalid(table).mean(axis=(0, 2)).filled(np.nan)
-    return figures
+def _share_differences(
+    truth: Truth, rows: Sequence[Rows], people: Sequence[Mapping[Any, People]], draws: Counts
+) -> Iterator[Difference]:
+    """The figures that are shares or means: PCK, PCKh, and those of faces and hands, each where the set allows it."""
+    if has_torso(truth):
+        yield from _share_difference("PCK", truth, [picture_hits(truth, found) for found in people], draws)
+    if any(row.get("head_box") for row in truth.annotations):
+        yield from _share_difference("PCKh@0.5", truth, [mean_hits(truth, found) for found in rows], draws)
+    if len(truth.joints) in FACE_POINTS:
+        yield from _share_difference("NME", truth, [_face_sums(truth, found) for found in rows], draws)
+    if len(truth.joints) == HAND_POINTS:
+        yield from _share_difference("box PCK", truth, [_box_sums(truth, found) for found in rows], draws)
 
 
-def _pck_difference(truth: Truth, people: Sequence[Mapping[Any, People]], draws: Counts) -> list[Difference]:
-    hits = np.array([list(picture_hits(truth, found).values()) for found in people], np.float64)  # (2, N, 2)
-    labelled = hits[0, :, 1]
-    if not labelled.any():
-        return []
-    with np.errstate(invalid="ignore"):  # a draw without anybody is NaN, which does not count
-        drawn = (draws @ (hits[0, :, 0] - hits[1, :, 0])) / (draws @ labelled)
-    first, second = (float(run[:, 0].sum() / labelled.sum()) for run in hits)
-    return [Difference("PCK", first, second, *percentile_interval(drawn))]
+def _share_difference(name: str, truth: Truth, sums: Sequence[Sums], draws: Counts) -> Iterator[Difference]:
+    """A figure that is a sum over another, of both runs; none where there is nothing to share."""
+    table = np.array([[run.get(key, (0, 0)) for key in truth.image_ids] for run in sums], np.float64)  # (2, N, 2)
+    parts, wholes = table[..., 0], table[..., 1]
+    if not wholes.any(axis=1).all():
+        return
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw without anybody is NaN, which does not count
+        drawn = [(draws @ part) / (draws @ whole) for part, whole in zip(parts, wholes, strict=True)]
+        first, second = (float(share) for share in parts.sum(axis=1) / wholes.sum(axis=1))
+    yield Difference(name, first, second, *percentile_interval(drawn[0] - drawn[1]))
+
+
+def _face_sums(truth: Truth, rows: Rows) -> Sums:
+    """The errors of the faces of each picture, and how many were found."""
+    sums = dict.fromkeys(truth.image_ids, (0.0, 0.0))
+    for image_id, errors in face_errors(truth, rows):
+        if errors is not None:
+            error, count = sums[image_id]
+            sums[image_id] = error + float(np.nanmean(errors)), count + 1
+    return sums
+
+
+def _box_sums(truth: Truth, rows: Rows) -> Sums:
+    """The joints of each picture that were found within 0.2 of their box, and those that are labelled."""
+    counted, sums = box_hits(truth, rows), dict.fromkeys(truth.image_ids, (0.0, 0.0))
+    for n, image_id in enumerate(counted.images):
+        hits, labelled = sums[image_id]
+        sums[image_id] = hits + float(counted.hits[n].sum()), labelled + float(counted.labelled[n].sum())
+    return sums

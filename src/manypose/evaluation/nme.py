@@ -8,6 +8,7 @@ CVPR 2017 (PCK of hands).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,7 @@ def normalised_mean_error(
     Raises `DataError` for a truth of other points, `FormatError` for rows at fault.
     """
     truth = read_truth(truth)
-    if len(truth.joints) not in FACE_POINTS:
-        raise DataError(f"{truth.name}: has {len(truth.joints)} joints; NME is measured on faces with 68 or 70 points")
-    table = tabulate(results, truth)
-    sizes, faces = _sizes(truth, lambda joints: _eye_distance(joints)), []
-    for row, size in sizes:
-        errors = _least_errors(truth, table, row)
-        faces.append((row["image_id"], None if errors is None else errors / size))
+    faces = face_errors(truth, results)
     labelled = [(image, errors) for image, errors in faces if errors is not None]
     whole = np.array([np.nanmean(errors) for _, errors in labelled])
     inner = np.array([np.nanmean(errors[JAW:]) for _, errors in labelled if not np.isnan(errors[JAW:]).all()])
@@ -64,6 +59,48 @@ def normalised_mean_error(
         "missed": missed,
         "left_out": len(_people(truth)) - len(faces),
     }
+
+
+def face_errors(truth: Truth, results: Sequence[Mapping[str, Any]]) -> list[tuple[Any, Floats | None]]:
+    """Of each labelled face with eye corners its picture and the errors (K,) of its points, None where it was missed.
+
+    As in `normalised_mean_error`, which raises the same; NaN where a point is not labelled.
+    """
+    if len(truth.joints) not in FACE_POINTS:
+        raise DataError(f"{truth.name}: has {len(truth.joints)} joints; NME is measured on faces with 68 or 70 points")
+    table = tabulate(results, truth)
+    faces: list[tuple[Any, Floats | None]] = []
+    for row, size in _sizes(truth, _eye_distance):
+        errors = _least_errors(truth, table, row)
+        faces.append((row["image_id"], None if errors is None else errors / size))
+    return faces
+
+
+@dataclass(frozen=True)
+class BoxHits:
+    """P labelled people: their pictures, and of their joints (P, K) which are labelled, which were found near enough
+    (`hits`), and the `errors` in parts of the longer side of the labelled joints' box, NaN where there are none."""
+
+    images: list[Any]
+    labelled: NDArray[np.bool_]
+    hits: NDArray[np.bool_]
+    errors: Floats
+
+
+def box_hits(truth: Truth, results: Sequence[Mapping[str, Any]], *, threshold: float = 0.2) -> BoxHits:
+    """What `box_pck` counts, person by person; raises as that."""
+    table = tabulate(results, truth)
+    people = _sizes(truth, _longer_side)
+    labelled, hits, errors = [], [], []
+    for row, size in people:
+        joints = truth.keypoints(row)
+        distances = _distances(table, truth, row) / size
+        near = distances <= threshold
+        best = np.lexsort((-table.scores[_rows(table, truth, row)], -near.sum(axis=1)))[:1]
+        labelled.append(joints[:, 2] > 0)
+        hits.append(near[best[0]] if len(best) else np.zeros(len(joints), bool))
+        errors.append(distances[best[0]] if len(best) else np.full(len(joints), np.nan))
+    return BoxHits([row["image_id"] for row, _ in people], np.array(labelled), np.array(hits), np.array(errors))
 
 
 def box_pck(
@@ -83,23 +120,9 @@ def box_pck(
     found, in parts of the longer side), labelled, pictures, left_out. Raises as `normalised_mean_error`.
     """
     truth = read_truth(truth)
-    table = tabulate(results, truth)
-    people = _sizes(truth, _longer_side)
-    if not people:
-        raise DataError(f"{truth.name}: nobody has two labelled joints")
-    labelled, hits, errors = [], [], []
-    for row, size in people:
-        joints = truth.keypoints(row)
-        distances = _distances(table, truth, row) / size
-        near = distances <= threshold
-        best = np.lexsort((-table.scores[_rows(table, truth, row)], -near.sum(axis=1)))[:1]
-        labelled.append(joints[:, 2] > 0)
-        hits.append(near[best[0]] if len(best) else np.zeros(len(joints), bool))
-        errors.append(distances[best[0]] if len(best) else np.full(len(joints), np.nan))
-    there, found = np.array(labelled), np.array(hits)
-    images = [row["image_id"] for row, _ in people]
+    counted = box_hits(truth, results, threshold=threshold)
+    images, there, found, distance = counted.images, counted.labelled, counted.hits, counted.errors
     low, high = _interval(images, found.sum(axis=1), there.sum(axis=1), resamples, seed)
-    distance = np.array(errors)
     return {
         "PCK": float(found.sum() / there.sum()),
         "PCK_low": low,
@@ -112,7 +135,7 @@ def box_pck(
         "error": float("nan") if np.isnan(distance).all() else float(np.nanmean(distance)),
         "labelled": int(there.sum()),
         "pictures": len(set(images)),
-        "left_out": len(_people(truth)) - len(people),
+        "left_out": len(_people(truth)) - len(images),
     }
 
 

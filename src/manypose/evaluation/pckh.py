@@ -25,6 +25,7 @@ Flags = NDArray[np.bool_]
 
 HEAD_SHARE = 0.6  # of the diagonal of the head's box
 LEFT_OUT = ("pelvis", "thorax")  # of Mean
+_COUNTED = [k for k, name in enumerate(load_skeleton("mpii16").joints) if name not in LEFT_OUT]
 GROUPS = {
     "Head": ("head_top",),
     "Shoulder": ("left_shoulder", "right_shoulder"),
@@ -81,19 +82,7 @@ def pckh(
 
     Raises `DataError` for a truth without heads, and for places of other people; `FormatError` for rows at fault.
     """
-    heads = head_truth(truth) if isinstance(truth, Truth) else truth
-    if not isinstance(found, np.ndarray):
-        if not isinstance(truth, Truth):
-            raise DataError(f"{heads.name}: rows of results need MPII's own annotations; give places in its order")
-        places = _assign(truth, heads, found)
-    else:
-        places = np.asarray(found, np.float64)
-    if places.shape != heads.places.shape:
-        raise DataError(f"{heads.name}: places of shape {places.shape}, expected {heads.places.shape}")
-    if not heads.labelled.any():
-        raise DataError(f"{heads.name}: nobody has a labelled joint")
-    with np.errstate(invalid="ignore"):
-        errors = np.linalg.norm(places - heads.places, axis=2) / heads.heads[:, None]
+    heads, errors = _head_errors(truth, found)
     rows = {
         name: _figures(heads, errors <= threshold, resamples=resamples, seed=seed)
         for name, threshold in THRESHOLDS.items()
@@ -109,6 +98,21 @@ def pckh(
             "PCKh@0.11": "within 0.11 of the head; tables of HRNet and Simple Baselines call this row Mean@0.1",
         },
     }
+
+
+def mean_hits(truth: Truth, found: Sequence[Mapping[str, Any]]) -> dict[Any, tuple[int, int]]:
+    """Of each picture the joints that count for Mean: how many are within 0.5 of the head, and how many are labelled.
+
+    Raises as `pckh`.
+    """
+    heads, errors = _head_errors(truth, found)
+    labelled = heads.labelled[:, _COUNTED]
+    hits = labelled & (errors[:, _COUNTED] <= THRESHOLDS["PCKh@0.5"])
+    sums = dict.fromkeys(truth.image_ids, (0, 0))
+    for number in np.unique(heads.pictures):
+        chosen = heads.pictures == number
+        sums[truth.image_ids[number]] = int(hits[chosen].sum()), int(labelled[chosen].sum())
+    return sums
 
 
 def read_head_truth(file: Path) -> HeadTruth:
@@ -169,6 +173,25 @@ def head_truth(truth: Truth) -> HeadTruth:
     )
 
 
+def _head_errors(
+    truth: Truth | HeadTruth, found: Sequence[Mapping[str, Any]] | NDArray[Any]
+) -> tuple[HeadTruth, Floats]:
+    """The labelled people, and the distances (P, 16) of their joints in sizes of their heads; NaN: not found."""
+    heads = head_truth(truth) if isinstance(truth, Truth) else truth
+    if not isinstance(found, np.ndarray):
+        if not isinstance(truth, Truth):
+            raise DataError(f"{heads.name}: rows of results need MPII's own annotations; give places in its order")
+        places = _assign(truth, heads, found)
+    else:
+        places = np.asarray(found, np.float64)
+    if places.shape != heads.places.shape:
+        raise DataError(f"{heads.name}: places of shape {places.shape}, expected {heads.places.shape}")
+    if not heads.labelled.any():
+        raise DataError(f"{heads.name}: nobody has a labelled joint")
+    with np.errstate(invalid="ignore"):
+        return heads, np.linalg.norm(places - heads.places, axis=2) / heads.heads[:, None]
+
+
 def _people(truth: Truth) -> list[Mapping[str, Any]]:
     return [row for row in truth.annotations if row.get("head_box") and row["num_keypoints"] and not row["iscrowd"]]
 
@@ -193,10 +216,9 @@ def _figures(heads: HeadTruth, near: Flags, *, resamples: int, seed: int) -> dic
         for group, members in GROUPS.items()
         if all(name in joints for name in members)
     }
-    counted = [k for k, name in enumerate(names) if name not in LEFT_OUT]
     _, rows = np.unique(heads.pictures, return_inverse=True)
     draws = draw_counts(int(rows.max()) + 1, resamples=resamples, seed=seed)
-    of, out_of = (np.bincount(rows, table[:, counted].sum(axis=1)) for table in (hits, labelled))
+    of, out_of = (np.bincount(rows, table[:, _COUNTED].sum(axis=1)) for table in (hits, labelled))
     with np.errstate(invalid="ignore"):
         low, high = percentile_interval(100 * (draws @ of) / (draws @ out_of))
     mean = 100.0 * float(of.sum() / out_of.sum()) if out_of.any() else float("nan")

@@ -37,6 +37,7 @@ AHEAD = 4  # pictures for each process that wait or are done out of their turn
 class Job:
     """One picture of the set: its id, its file (in a folder or zip file), and the boxes (N, 4) of people, if given.
 
+    `owners` (N,) are the ids of the annotations that the boxes are of; their rows carry them as `annotation_id`.
     `fetch` gives its bytes, or its pixels, and is not `read_member` where it lies in an archive of another kind.
     """
 
@@ -45,6 +46,7 @@ class Job:
     name: str
     boxes: tuple[tuple[float, ...], ...] | None = None
     box_scores: tuple[float, ...] | None = None
+    owners: tuple[Any, ...] | None = None
     fetch: Callable[[Path, str], bytes | NDArray[np.uint8]] = read_member
 
 
@@ -90,7 +92,18 @@ def find(estimator: Estimator, job: Job, rules: RowRules) -> Found:
         people = estimator.in_boxes(picture, np.array(job.boxes).reshape(-1, 4), job.box_scores)  # type: ignore[attr-defined]
     seconds = {stage: getattr(estimator.times, stage, 0.0) - getattr(before, stage, 0.0) for stage in STAGES}
     content = data if isinstance(data, bytes) else data.tobytes()
-    return Found(job.image_id, to_rows(people, job.image_id, rules), hashlib.sha256(content).hexdigest(), seconds)
+    rows = to_rows(people, job.image_id, rules)
+    for row, owner in zip(rows, _owners(people, job), strict=False):
+        row |= {} if owner is None else {"annotation_id": owner}
+    return Found(job.image_id, rows, hashlib.sha256(content).hexdigest(), seconds)
+
+
+def _owners(people: People, job: Job) -> list[Any]:
+    """Whose boxes the people were found in; some may have been left out, but all stand in the order of their boxes."""
+    if job.owners is None or job.boxes is None:
+        return []
+    left = iter(zip(np.array(job.boxes, np.float32).reshape(-1, 4), job.owners, strict=True))
+    return [next(owner for edges, owner in left if np.array_equal(edges, box)) for box in people.boxes]
 
 
 def to_rows(people: People, image_id: Any, rules: RowRules) -> list[dict[str, Any]]:

@@ -19,12 +19,12 @@ _TITLES = {
 _INTRODUCTIONS = {
     "joint": "Each labelled person is compared with the found one most like him. Localised are the joints within one "
     "unit of OKS of their place (2 sigma times the square root of the person's area), placed those found at all; the "
-    "distance is the mean of these, in the same units.",
+    "distance is the mean of these, in the same units. AP is that of an OKS in which this joint alone counts.",
     "size": "Found are the people with an OKS of 0.50 or more, by their area in pixels.",
     "crowding": "By the part of a person's box that somebody else's covers.",
 }
 # The figures that a group may have: the first one there is drawn as a bar.
-_MAIN = ("found", "AP", "localised", "PCK", "")
+_MAIN = ("found", "localised", "AP", "PCK", "")
 _HEADERS = {
     "found": "found",
     "similarity": "mean OKS",

@@ -16,6 +16,7 @@ from manypose.estimators.inputs import Estimator, FoundOptions
 from manypose.evaluation.figures import measure
 from manypose.evaluation.predictions import STAGES, Found, Job, Journal, RowRules, find_all
 from manypose.evaluation.presets import preset
+from manypose.evaluation.results_file import read_results
 from manypose.evaluation.run_folder import METRICS, RESULTS, Run, json_ready
 from manypose.evaluation.servers import Boxes, is_mpii_test, read_mpii_test
 from manypose.evaluation.truth import Truth, read_image_ids, read_truth
@@ -87,7 +88,8 @@ class Plan:
 
     `data` is a set of any kind that `read_truth` reads; `image_ids` a file with those of the pictures that count, of
     which the first `limit` are run. `boxes` is for top-down models: "truth", a detector's JSON, or its ONNX file.
-    `like` is the name of a preset, whose options those in `options` replace.
+    `like` is the name of a preset, whose options those in `options` replace. With `results`, a COCO results file, no
+    model is run: the people in it are measured, and `model` is empty.
     """
 
     model: str
@@ -102,11 +104,12 @@ class Plan:
     device: str = "auto"
     threads: int = 0
     processes: int = 1
+    results: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with paths that hold from any folder."""
         plain: dict[str, Any] = json_ready(dataclasses.asdict(self))
-        given = {"data": self.data, "image_ids": self.image_ids}
+        given = {"data": self.data, "image_ids": self.image_ids, "results": self.results}
         if self.boxes not in (None, "truth"):
             given["boxes"] = Path(str(self.boxes))
         if Path(self.model).is_file():
@@ -119,7 +122,8 @@ class Plan:
         try:
             given = dict(data)
             given["data"] = Path(given["data"])
-            given["image_ids"] = Path(given["image_ids"]) if given.get("image_ids") else None
+            for name in ("image_ids", "results"):
+                given[name] = Path(given[name]) if given.get(name) else None
             options = dict(given.get("options", {}))
             given["options"] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
             return cls(**given)
@@ -137,9 +141,12 @@ def run(
     `write_run`, after which `forget_journal` is called.
 
     Raises `DataError` for a set that cannot be measured against, `ImageError` for a picture that cannot be opened, and
-    `OutputError` for a journal that is there and not asked for, or of another run.
+    `OutputError` for a journal that is there and not asked for, or of another run. Of `plan.results` nothing is kept;
+    rows at fault raise `FormatError`.
     """
     truth, given = _read_truth(plan)
+    if plan.results is not None:
+        return _measure_results(truth, plan, plan.results), truth
     opening, rules, detections = _prepare(plan, truth)
     estimator = opening()
     jobs = _jobs(truth, plan, estimator, detections, given)
@@ -163,6 +170,16 @@ def run(
         if progress:
             progress(len(done), len(jobs))
     return _measured(truth, done, manifest), truth
+
+
+def _measure_results(truth: Truth, plan: Plan, file: Path) -> Run:
+    """The figures of people who were found before, by whatever program."""
+    if not truth.has_people:
+        raise DataError(f"{truth.name}: nobody is labelled, so {file} cannot be measured with it")
+    counted = frozenset(truth.image_ids)
+    rows = [row for row in read_results(file, truth) if row["image_id"] in counted]
+    manifest = make_manifest("eval", plan.to_dict(), inputs=_inputs(plan) | {"results": file})
+    return Run(json_ready(measure(truth, rows)), manifest, rows)
 
 
 def forget_journal(out: Path) -> None:
@@ -223,13 +240,17 @@ def _skeleton(joints: tuple[str, ...]) -> Skeleton:
 def _prepare(plan: Plan, truth: Truth) -> tuple[Opening, RowRules, Path | None]:
     """How the estimator is opened, how its people become rows, and the file of boxes, if any."""
     given, rows = dict(plan.options), {}
-    if plan.like is not None:
+    one_each = truth.kind.startswith("mpii") and plan.boxes in (None, "truth")
+    if plan.like is not None or one_each:
         task = load_model(plan.model, device="cpu", threads=1).metadata.task
+    if plan.like is not None:
         like = preset(plan.like, "top-down" if task in TOP_DOWN else task)
         rows = dict(like.rows)
         sized = any(name in given for name in _SIZES)
         own = {name: value for name, value in like.estimator.items() if not (sized and name in _SIZES)}
         given = {**own, **given}
+    if one_each and task in TOP_DOWN and "suppression" not in plan.options:
+        given["suppression"] = "none"  # everybody in MPII is measured in his own box; the products leave nobody out
     boxes = None if plan.boxes in (None, "truth") else Path(str(plan.boxes))
     is_table = boxes is not None and boxes.suffix.lower() == ".json"
     detector = None if boxes is None or is_table else str(plan.boxes)
@@ -251,18 +272,21 @@ def _jobs(truth: Truth, plan: Plan, estimator: Estimator, detections: Path | Non
         return [_with_boxes(job, given[job.image_id]) for job in jobs]
     if plan.boxes is not None and plan.boxes != "truth" and detections is None:
         return jobs  # the detector finds them
-    from manypose.evaluation.boxes import read_detections, truth_boxes
+    from manypose.evaluation.boxes import box_owners, read_detections, truth_boxes
 
     if detections is None and not truth.annotations:
         raise DataError(f"{truth.name}: has no people whose boxes could be taken; give --boxes a detector's file")
-    boxes = truth_boxes(truth) if detections is None else read_detections(detections, truth)
-    return [_with_boxes(job, boxes.get(job.image_id)) for job in jobs]
+    if detections is not None:
+        boxes = read_detections(detections, truth)
+        return [_with_boxes(job, boxes.get(job.image_id)) for job in jobs]
+    boxes, owners = truth_boxes(truth), box_owners(truth)
+    return [_with_boxes(job, boxes[job.image_id], owners[job.image_id]) for job in jobs]
 
 
-def _with_boxes(job: Job, found: Any) -> Job:
+def _with_boxes(job: Job, found: Any, owners: tuple[Any, ...] | None = None) -> Job:
     around, scores = ([], []) if found is None else found
     rows = tuple(tuple(float(value) for value in box) for box in around)
-    return dataclasses.replace(job, boxes=rows, box_scores=tuple(float(score) for score in scores))
+    return dataclasses.replace(job, boxes=rows, box_scores=tuple(float(score) for score in scores), owners=owners)
 
 
 def _picture_jobs(truth: Truth) -> list[Job]:
@@ -291,13 +315,17 @@ def _measured(truth: Truth, found: Sequence[Found], manifest: dict[str, Any]) ->
 
 
 def _manifest(plan: Plan, estimator: Estimator) -> dict[str, Any]:
-    inputs = {"data": plan.data, "image_ids": plan.image_ids}
+    inputs = _inputs(plan)
     if plan.boxes not in (None, "truth"):
         inputs["boxes"] = Path(str(plan.boxes))
-    there = {name: path for name, path in inputs.items() if path is not None and path.exists()}
+    there = {name: path for name, path in inputs.items() if path.exists()}
     manifest = make_manifest("eval", plan.to_dict(), model=estimator.model, inputs=there)
     manifest["settings"] = json_ready(dataclasses.asdict(estimator.options))
     return manifest
+
+
+def _inputs(plan: Plan) -> dict[str, Path]:
+    return {"data": plan.data} | ({} if plan.image_ids is None else {"image_ids": plan.image_ids})
 
 
 def _about(manifest: Mapping[str, Any], plan: Plan, jobs: Sequence[Job]) -> dict[str, Any]:

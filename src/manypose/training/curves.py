@@ -20,9 +20,8 @@ SIZE = (1600, 900)
 # Okabe and Ito's colours, which the colour-blind tell apart; their yellow is too light for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("solid", "dashdot", "dotted")
-_PUBLISHED = "#555555"
-_DASHES = (0, (5, 2.5))
-_POINTS = 60  # of a curve that is shown as it is; a longer one is smoothed over so many parts
+_PUBLISHED = (("#444444", (0, (5, 2.5))), ("#888888", (0, (2, 1.2))))  # of the first, of the second
+_POINTS = 30  # of a curve that is shown as it is; a longer one is smoothed over so many parts
 _LONGEST_NAME = 48
 _RAW = {"alpha": 0.25, "linewidth": 0.9, "zorder": 2}
 _LOOK = {
@@ -155,7 +154,7 @@ def _chosen_panels(runs: Sequence[_Run], metrics: Sequence[str]) -> list[Panel]:
             for run in runs:
                 if column in run.log.figures:
                     _draw_line(axes, run.log.figures[column], look, color=run.colour, linestyle=run.style)
-            _draw_published(axes, column, published, color=_PUBLISHED)
+            _draw_published(axes, column, published)
             _scale(axes, look)
 
         return panel
@@ -165,24 +164,23 @@ def _chosen_panels(runs: Sequence[_Run], metrics: Sequence[str]) -> list[Panel]:
 
 def _draw_loss(axes: Any, runs: Sequence[_Run], look: Look, published: Sequence[PublishedCurve]) -> None:
     validated = any("val_loss" in run.log.figures for run in runs)
-    axes.set_title("Loss (circles: on the validation pictures)" if validated else "Loss")
+    axes.set_title("Loss (faint: as logged, circles: validation)" if validated else "Loss (faint: as logged)")
     for run in runs:
         if "loss" in run.log.figures:
             _draw_line(axes, run.log.figures["loss"], look, color=run.colour, linestyle=run.style)
         if "val_loss" in run.log.figures:
             _draw_marked(axes, run.log.figures["val_loss"], color=run.colour, fill="none")
-    _draw_published(axes, "loss", published, color=_PUBLISHED)
+    _draw_published(axes, "loss", published)
     _scale(axes, look)
 
 
 def _draw_stages(axes: Any, runs: Sequence[_Run], look: Look, published: Sequence[PublishedCurve]) -> None:
     """All stages of one run, told apart by colour; of several runs, which have the colours, the last stage."""
     from matplotlib import colormaps
-    from matplotlib.lines import Line2D
 
     branches = list(dict.fromkeys(_branch(column)[0] for run in runs for column in run.log.stages))
     styles = dict(zip(branches, ("solid", "dotted", "dashdot", "solid"), strict=False))
-    handles = [Line2D([], [], color="#333333", linestyle=styles.get(branch, "solid")) for branch in branches]
+    handles = [_sample(color="#333333", linestyle=styles.get(branch, "solid")) for branch in branches]
     names = list(branches)
     if len(runs) > 1:
         axes.set_title("Loss of the last stage")
@@ -191,9 +189,9 @@ def _draw_stages(axes: Any, runs: Sequence[_Run], look: Look, published: Sequenc
                 style = styles.get(_branch(column)[0], "solid")
                 _draw_line(axes, run.log.figures[column], look, color=run.colour, linestyle=style)
         for column in dict.fromkeys(column for run in runs for column in _last_stages(run.log.stages)):
-            _draw_published(axes, column, published, color=_PUBLISHED)
+            _draw_published(axes, column, published)
     else:
-        axes.set_title("Loss of each stage")
+        axes.set_title(f"Loss of each stage{' (dashed: published)' if published else ''}")
         (run,) = runs
         stages = sorted({_branch(column)[1] for column in run.log.stages})
         colours = dict(zip(stages, colormaps["viridis"](np.linspace(0, 0.85, len(stages))), strict=True))
@@ -203,7 +201,7 @@ def _draw_stages(axes: Any, runs: Sequence[_Run], look: Look, published: Sequenc
             _draw_line(axes, run.log.figures[column], look, faint=False, color=colours[stage], linestyle=style)
             _draw_published(axes, column, published, color=colours[stage])
         if len(stages) > 1:
-            handles += [Line2D([], [], color=colours[stage]) for stage in stages]
+            handles += [_sample(color=colours[stage]) for stage in stages]
             names += [f"stage {stage}" for stage in stages]
     _scale(axes, look)
     axes.legend(handles, [_plain(name) for name in names], ncols=2, loc="upper right", fontsize=10.5)
@@ -222,25 +220,27 @@ def _draw_metric(axes: Any, runs: Sequence[_Run]) -> None:
         axes.annotate(
             f"{place[1]:.3f}", place, (0, 9), textcoords="offset points", ha="center", color=run.colour, fontsize=11.5
         )
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.15)
+    axes.set_ylim(0, 1.18 * axes.dataLim.y1 or 1.0)
 
 
 def _draw_rates(axes: Any, runs: Sequence[_Run], look: Look) -> None:
+    from matplotlib.ticker import FuncFormatter
+
     several = False
-    for run in runs:
+    for n, run in enumerate(runs):
+        width = 1.5 + 2.5 * (len(runs) - 1 - n) / len(runs)  # one that lies behind another is seen beside it
         shown: list[Series] = []
         for column in run.log.rates:
             series = run.log.figures[column]
             if not any(np.array_equal(series.values, other.values) for other in shown):
-                axes.plot(series.steps, series.values, color=run.colour, linestyle=run.style, linewidth=1.6)
+                axes.plot(series.steps, series.values, color=run.colour, linestyle=run.style, linewidth=width)
                 shown.append(series)
         several |= len(shown) > 1
     axes.set_title("Learning rate" + (" of each group of parameters" if several else ""))
     if look.log:
-        axes.set_yscale("log")
+        _set_log(axes)
     else:
-        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
         axes.set_ylim(bottom=0)
 
 
@@ -260,19 +260,17 @@ def _draw_marked(axes: Any, series: Series, *, fill: str = "full", **how: Any) -
     )
 
 
-def _draw_published(
-    axes: Any, column: str, published: Sequence[PublishedCurve], *, color: Any
-) -> None:
-    for curve in published:
+def _draw_published(axes: Any, column: str, published: Sequence[PublishedCurve], *, color: Any = None) -> None:
+    for curve, (grey, dashes) in zip(published, _PUBLISHED, strict=False):
         if column in curve.columns:
-            values = curve.columns[column]
-            axes.plot(curve.steps, values, color=color, linestyle=_DASHES, linewidth=1.8, zorder=4, gid="published")
+            how = {"color": grey if color is None else color, "linestyle": dashes, "linewidth": 1.8, "zorder": 4}
+            axes.plot(curve.steps, curve.columns[column], gid="published", **how)
 
 
 def _scale(axes: Any, look: Look) -> None:
     """A logarithmic axis, or a linear one that the steep fall of the first steps does not fill."""
     if look.log:
-        axes.set_yscale("log")
+        _set_log(axes)
         return
     last = axes.get_xlim()[1]
     parts = [np.zeros(0)]
@@ -287,6 +285,14 @@ def _scale(axes: Any, look: Look) -> None:
         low, high = float(known.min()), float(known.max())
         room = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
         axes.set_ylim(max(0.0, low - room) if low >= 0 else low - room, high + room)
+
+
+def _set_log(axes: Any) -> None:
+    from matplotlib.ticker import LogFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
 
 
 def _limit_steps(axes: Sequence[Any], runs: Sequence[_Run], published: Sequence[PublishedCurve]) -> None:
@@ -311,11 +317,17 @@ def _grid(figure: Any, count: int) -> list[Any]:
 
 
 def _legend(runs: Sequence[_Run], published: Sequence[PublishedCurve]) -> tuple[list[Any], list[str]]:
+    handles = [_sample(color=run.colour, linestyle=run.style, linewidth=3) for run in runs]
+    styles = zip(published, _PUBLISHED, strict=False)
+    handles += [_sample(color=grey, linestyle=dashes) for _, (grey, dashes) in styles]
+    return handles, [_plain(run.name) for run in runs] + [_plain(curve.label) for curve in published]
+
+
+def _sample(**how: Any) -> Any:
+    """A line for a legend."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=run.colour, linestyle=run.style, linewidth=3) for run in runs]
-    handles += [Line2D([], [], color=_PUBLISHED, linestyle=_DASHES) for _ in published]
-    return handles, [_plain(run.name) for run in runs] + [_plain(curve.label) for curve in published]
+    return Line2D([], [], **how)
 
 
 def _published(runs: Sequence[_Run]) -> list[PublishedCurve]:

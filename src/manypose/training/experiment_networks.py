@@ -34,7 +34,7 @@ def _hrnet(extra: Extra, notes: list[str]) -> dict[str, Any]:
     modules = tuple(stage.NUM_MODULES for stage in whole)
     for name, plan in PLANS.items():
         shapes = [
-            (stage.NUM_CHANNELS, stage.NUM_BLOCKS) == (plan.channels[:count], (plan.blocks,) * count)
+            (plan.channels[:count], (plan.blocks,) * count) == (stage.NUM_CHANNELS, stage.NUM_BLOCKS)
             for count, stage in enumerate(whole, 2)
         ]
         if all(shapes) and modules == plan.modules:

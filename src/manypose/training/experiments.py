@@ -7,6 +7,7 @@ default of these programs. Nothing in a file is evaluated.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from manypose.training.experiment_file import Experiment
 from manypose.training.recipe_file import _describe, _place, _read, check_recipe
 
 UPPER = 0.69  # of the half bodies: the programs ask whether a normal deviation is below 0.5
-BACKBONES = {"hrnet_w32-": "hrnet-w32", "hrnet_w48-": "hrnet-w48"} | {
-    f"resnet{depth}-": f"resnet{depth}" for depth in (18, 34, 50, 101, 152)
+BACKBONES = {"hrnet_w32": "hrnet-w32", "hrnet_w48": "hrnet-w48"} | {
+    f"resnet{depth}": f"resnet{depth}" for depth in (18, 34, 50, 101, 152)
 }
 JOINTS = {"coco": ("coco17", 17), "mpii": ("mpii16", 16)}
 CROWDED = "humanpose.pytorch loads {} x {} samples in each of its {} processes; the batch is the one it had"
@@ -46,8 +47,6 @@ DEAD_WITH_ADAM = {
     "TRAIN.NESTEROV": "of SGD",
 }
 ELSEWHERE = {
-    "TEST.BATCH_SIZE_PER_GPU": "val_batch_size",
-    "TEST.BATCH_SIZE": "val_batch_size",
     "TEST.FLIP_TEST": "`manypose eval --flip`",
     "TEST.SHIFT_HEATMAP": "always done where the maps need it",
     "TEST.USE_GT_BBOX": "an option of `manypose eval`",
@@ -89,7 +88,9 @@ def import_experiment(file: Path) -> Imported:
         experiment = Experiment.model_validate(content)
     except pydantic.ValidationError as error:
         places = dict.fromkeys((_place(fault["loc"], content), fault["msg"]) for fault in error.errors())
-        faults = [_describe(place, message, lines, frozenset()).partition("; did you mean")[0] for place, message in places]
+        faults = [
+            _describe(place, message, lines, frozenset()).partition("; did you mean")[0] for place, message in places
+        ]
         raise RecipeError(f"{file}: {'; '.join(faults)}") from None
     present = {".".join(map(str, place)) for place in lines}
     notes: list[str] = []
@@ -116,7 +117,8 @@ def _start(experiment: Experiment, notes: list[str]) -> dict[str, Any]:
     if not given or not experiment.MODEL.INIT_WEIGHTS:
         return {}
     name = Path(given).name
-    known = next((ours for start, ours in BACKBONES.items() if name.startswith(start)), None)
+    published = re.fullmatch(r"(\w+)-[0-9a-f]{8}\.pth", name)  # a name with the digest that the publishers give
+    known = BACKBONES.get(published[1]) if published else None
     if known is None:
         notes.append(f"MODEL.PRETRAINED: {name} goes by no name here: `manypose convert` it and give init=FILE")
         return {}
@@ -200,7 +202,8 @@ def _length(experiment: Experiment, notes: list[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {"schedule": "milestones", "schedule_unit": "epochs", "milestones": list(train.LR_STEP)}
     settings |= {"factor": train.LR_FACTOR, "warmup_steps": 0, "max_epochs": train.END_EPOCH, "batch_size": batch}
     settings["devices"] = len(devices) if devices == tuple(range(len(devices))) else list(devices)
-    return settings | {"workers": experiment.WORKERS}
+    val_batch = experiment.TEST.BATCH_SIZE_PER_GPU or experiment.TEST.BATCH_SIZE or 32
+    return settings | {"val_batch_size": val_batch, "workers": experiment.WORKERS}
 
 
 def _without_effect(experiment: Experiment, present: set[str]) -> list[str]:

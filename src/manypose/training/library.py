@@ -59,8 +59,7 @@ def find_recipe(recipe: str | Path) -> Path:
     near = difflib.get_close_matches(path.name, named, n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise RecipeError(
-        f"no recipe is called {path.name!r}{hint}; "
-        "`manypose recipes list` lists all, or give the path of a YAML file"
+        f"no recipe is called {path.name!r}{hint}; `manypose recipes list` lists all, or give the path of a YAML file"
     )
 
 

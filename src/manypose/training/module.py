@@ -43,16 +43,31 @@ class Training(lightning.LightningModule):
         self.loss = make_loss(self.recipe, task)
         weight = self.recipe.distil_weight
         self.teacher = None if self.recipe.distil is None else Teacher(task, self.recipe.distil, weight=weight)
+        self.batch_losses: list[Tensor] = []  # of the batches of this step so far, the mean of all processes each
 
-    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+    def setup(self, stage: str) -> None:
+        if self.recipe.threads:  # Lightning has given each of several processes its share of the cores
+            torch.set_num_threads(self.recipe.threads)
+
+    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         stages = stages_of(self.network, self.task.normalise(batch["picture"]))
         losses = self.loss(stages, batch)
         if self.teacher is not None:
             losses |= self.teacher.losses(stages, batch["picture"])
-        total = torch.stack(list(losses.values())).sum()
-        self.log("loss", total, prog_bar=True)
-        self.log_dict({f"losses/{name}": value for name, value in losses.items()})
-        return total
+        values = torch.stack(list(losses.values()))
+        self._log_losses(tuple(losses), values.detach(), index)
+        return values.sum()
+
+    def _log_losses(self, names: Sequence[str], values: Tensor, index: int) -> None:
+        """Log the losses of a whole step: the mean over its batches and all processes."""
+        if index % self.trainer.accumulate_grad_batches == 0:
+            self.batch_losses.clear()
+        self.batch_losses.append(self.trainer.strategy.reduce(values.float().clone(), reduce_op="mean"))
+        if (index + 1) % self.trainer.accumulate_grad_batches:
+            return
+        means = torch.stack(self.batch_losses).mean(dim=0)
+        self.log("loss", means.sum(), prog_bar=True)
+        self.log_dict({f"losses/{name}": value for name, value in zip(names, means, strict=True)})
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         assert self.validation is not None
@@ -66,7 +81,8 @@ class Training(lightning.LightningModule):
         schedule = self.lr_schedulers()
         if isinstance(schedule, RateSchedule) and not self.trainer.sanity_checking:
             schedule.observe(figures["loss"])
-        self.log_dict({f"val_{name}": value for name, value in figures.items()}, prog_bar=True, rank_zero_only=True)
+        # The same in all processes, each of which decides by them about the best checkpoint and an early stop.
+        self.log_dict({f"val_{name}": value for name, value in figures.items()}, prog_bar=True, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["provenance"] = self.provenance

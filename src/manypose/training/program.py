@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,13 @@ from typing import Any
 import lightning
 import torch
 import yaml
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch import callbacks, loggers
+from torch.multiprocessing.spawn import ProcessException
 
-from manypose.errors import OutputError, RecipeError
+from manypose.errors import ManyposeError, OutputError, RecipeError
 from manypose.training.examples import ExamplePictures
 from manypose.training.loaders import (
     PictureSet,
@@ -22,27 +28,31 @@ from manypose.training.loaders import (
     read_pictures,
     steps_of,
 )
-from manypose.training.mishaps import StopAtBadNumbers, explain_memory
+from manypose.training.mishaps import ForkingTrainer, StopAtBadNumbers, explain
 from manypose.training.module import Training
 from manypose.training.provenance import describe_run
 from manypose.training.recipe import Recipe
-from manypose.training.saving import LAST, SafeCheckpoints, make_savers
-from manypose.training.start import read_step, start_from
+from manypose.training.saving import LAST, SafeCheckpoints, SaveOnExit, make_savers, remove_parts
+from manypose.training.start import Taken, read_step, start_from
 from manypose.training.task import Task, make_task
-from manypose.training.validation import Validation, make_validation
+from manypose.training.validation import Validation, make_validation, names_of
+
+FORKED = "ddp_fork"
 
 
 def train(recipe: Recipe, *, progress: bool = True) -> Path:
     """Train by a recipe; gives the path of the last checkpoint (averaged weights in `state_dict`).
 
-    Writes `recipe.yaml`, `provenance.yaml`, `init.txt` (which tensors `init` gave), CSV and TensorBoard logs and
-    checkpoints to the folder `out/name`. After SIGTERM or Ctrl-C the run ends with the step that it is at and is saved
-    as usual; `resume` goes on from there as if nothing had happened.
+    Writes `recipe.yaml`, `provenance.yaml`, `init.txt` (which tensors `init` gave), `val.txt` (what `val_size` has
+    split off), CSV and TensorBoard logs and checkpoints to the folder `out/name`. After SIGTERM or Ctrl-C the run
+    ends with the step that it is at and is saved as usual; `resume` goes on from there as if nothing had happened.
 
     Raises `RecipeError`, `DataError`, and `OutputError` where a run of this name is there, before anything starts;
     `TrainingError` for a loss that is no number and for too little memory.
     """
-    folder = _check_folder(recipe)
+    _check_launch(recipe)
+    is_first = not _get_rank()  # of several processes that were each started with this command
+    folder = _check_folder(recipe, is_first=is_first)
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -53,34 +63,75 @@ def train(recipe: Recipe, *, progress: bool = True) -> Path:
     module = Training(task, steps=steps, epoch_length=epoch_length(recipe, count), validation=validation)
     taken = start_from(module.network, recipe.init) if recipe.init and not recipe.resume else None
     module.provenance = provenance = describe_run(recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    if taken is not None:
-        (folder / "init.txt").write_text(str(taken))
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-    (folder / "provenance.yaml").write_text(yaml.safe_dump(provenance, sort_keys=False))
+    if is_first:
+        _describe(folder, recipe, provenance, taken, validation)
     trainer = _make_trainer(recipe, folder, progress, first_step, steps, validation)
-    try:
-        trainer.fit(
-            module,
-            loader,
-            None if validation is None else validation.loader(),
-            ckpt_path=recipe.resume,
-            weights_only=True,
+    before = _changed(folder / LAST)
+    _fit(trainer, module, loader, recipe)
+    if is_first and _changed(folder / LAST) == before:
+        newest = max(folder.glob("step-*.ckpt"), default="none")
+        raise OutputError(
+            f"{folder / LAST}: the end of the run could not be saved, since the disk is full; the newest checkpoint is "
+            f"{newest}: make room and `resume` it"
         )
-    except RuntimeError as error:
-        explained = explain_memory(error, recipe)
-        if explained is None:
-            raise
-        raise explained from None
     return folder / LAST
 
 
-def _check_folder(recipe: Recipe) -> Path:
+def _changed(file: Path) -> int | None:
+    """When a file was written; None where there is none."""
+    return file.stat().st_mtime_ns if file.exists() else None
+
+
+def _describe(
+    folder: Path, recipe: Recipe, provenance: dict[str, Any], taken: Taken | None, validation: Validation | None
+) -> None:
+    """Write what the run is to its folder, before it starts."""
+    texts = {
+        "init.txt": None if taken is None else str(taken),
+        "recipe.yaml": yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False),
+        "provenance.yaml": yaml.safe_dump(provenance, sort_keys=False),
+        "val.txt": names_of(validation) if recipe.val_size and validation is not None else None,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_parts(folder)
+        for name, text in texts.items():
+            if text is not None:
+                (folder / name).write_text(text)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written to: {error.strerror}") from None
+
+
+def _fit(trainer: lightning.Trainer, module: Training, loader: Any, recipe: Recipe) -> None:
+    """Run it, in the processes that it takes; raises what a user can do something about as `ManyposeError`."""
+    saver = next(watcher for watcher in trainer.callbacks if isinstance(watcher, SaveOnExit))  # type: ignore[attr-defined]
+    val = None if module.validation is None else module.validation.loader()
+    try:
+        with saver.listen() if isinstance(trainer, ForkingTrainer) else contextlib.nullcontext():
+            trainer.fit(module, loader, val, ckpt_path=recipe.resume, weights_only=True)
+    except (ManyposeError, RuntimeError, MemoryError, ProcessException) as error:
+        explained = (trainer.first_error() if isinstance(trainer, ForkingTrainer) else None) or explain(error, recipe)
+        if explained is None:
+            raise
+        raise explained from None
+
+
+def _check_launch(recipe: Recipe) -> None:
+    """Raise `RecipeError` where a launcher has started another number of processes than the recipe says."""
+    started = int(os.environ.get("WORLD_SIZE", 1)) if TorchElasticEnvironment.detect() else recipe.processes
+    if started != recipe.processes:
+        raise RecipeError(
+            f"devices: torchrun has started {started} processes, the recipe has {recipe.processes} (devices x nodes): "
+            "make them the same"
+        )
+
+
+def _check_folder(recipe: Recipe, *, is_first: bool) -> Path:
     folder = recipe.out / recipe.name
     if recipe.resume and not recipe.resume.is_file():
         raise RecipeError(f"resume: {recipe.resume} is not there")
     resumed = recipe.resume is not None and recipe.resume.resolve().parent == folder.resolve()
-    if (folder / "recipe.yaml").exists() and not resumed:
+    if is_first and (folder / "recipe.yaml").exists() and not resumed:
         raise OutputError(f"{folder}: a run of this name is there; choose another name, or resume a checkpoint of it")
     return folder
 
@@ -129,12 +180,12 @@ def _make_trainer(
         watchers.append(ExamplePictures(validation))
     if progress:
         watchers.append(callbacks.RichProgressBar(refresh_rate=10))
-    return lightning.Trainer(
+    strategy = _strategy(recipe)
+    return (ForkingTrainer if strategy == FORKED else lightning.Trainer)(
         accelerator=recipe.device,
         devices=list(recipe.devices) if isinstance(recipe.devices, tuple) else recipe.devices,
         num_nodes=recipe.nodes,
-        # On a CPU several processes of one thread do more than one with several threads; forked, they share pictures.
-        strategy=_strategy(recipe),
+        strategy=strategy,
         precision=recipe.precision,
         max_steps=steps,
         max_epochs=-1,
@@ -157,15 +208,9 @@ def _make_trainer(
     )
 
 
-def _strategy(recipe: Recipe) -> Any:
+def _strategy(recipe: Recipe) -> str:
     if recipe.processes == 1:
         return "auto"
-    forked = recipe.device == "cpu" and recipe.nodes == 1 and not _is_launched()
-    return "ddp_fork" if forked else "ddp"
-
-
-def _is_launched() -> bool:
-    """Whether torchrun or SLURM has started this process as one of several."""
-    import os
-
-    return "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_NTASKS" in os.environ
+    # On a CPU several processes of one thread do more than one with several threads; forked, they share pictures.
+    is_launched = TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
+    return FORKED if recipe.device == "cpu" and recipe.nodes == 1 and not is_launched else "ddp"

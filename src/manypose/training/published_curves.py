@@ -116,8 +116,8 @@ _CMU = (
 PUBLISHED: Mapping[str, PublishedCurve] = {
     "keras": PublishedCurve(
         label="published by michalfaber/keras_Realtime_Multi-Person_Pose_Estimation (means of epochs)",
-        source=f"its sheet of losses: means of each epoch of {_KERAS_EPOCH:,} iterations (drawn at its middle), rate 4e-5; "
-        "the total holds the decay too, 2.8 in the first epoch and 4.7 in the fifth",
+        source=f"its sheet of losses: means of each epoch of {_KERAS_EPOCH:,} iterations (drawn at its middle), rate "
+        "4e-5; the total holds the decay too, 2.8 in the first epoch and 4.7 in the fifth",
         steps=tuple((epoch + 0.5) * _KERAS_EPOCH for epoch in range(len(_KERAS_TOTAL))),
         columns={
             "loss": _KERAS_TOTAL,
@@ -127,8 +127,8 @@ PUBLISHED: Mapping[str, PublishedCurve] = {
     ),
     "cmu-2017": PublishedCurve(
         label="published by ZheC/Realtime_Multi-Person_Pose_Estimation (medians of its log)",
-        source="its training log: rate 2e-5, from iteration 136,110 on 6.66e-6; medians of 1,000 iterations from the 500th "
-        "on; of the stages the log tells the third alone",
+        source="its training log: rate 2e-5, from iteration 136,110 on 6.66e-6; medians of 1,000 iterations from "
+        "the 500th on; of the stages the log tells the third alone",
         steps=tuple(float(row[0]) for row in _CMU),
         columns={
             "loss": tuple(float(row[1]) for row in _CMU),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +17,27 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import callbacks
 
-LAST = "last.ckpt"
+from manypose.errors import OutputError
+
+LAST, PART = "last.ckpt", ".part"
 logger = logging.getLogger(__name__)
 
 
 class SafeCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it, so that what stands there is always whole.
 
-    On a full disk it says so and the run goes on: the checkpoint before is still there, and the next one may fit.
+    On a full disk it says so and the run goes on: the checkpoint before stays until one of its kind could be saved.
+    Raises `OutputError` where the folder cannot be written to for another reason.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: set[str] = set()  # kinds whose newest checkpoint could not be saved: "step", "best"
+        self.held: list[Path] = []  # older ones of these, which have had their day but for that
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         place = Path(path)
-        beside = place.with_name(f".{place.name}.{os.getpid()}.part")
+        beside = place.with_name(f".{place.name}.{os.getpid()}{PART}")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             with open(beside, "wb") as file:
@@ -36,12 +46,45 @@ class SafeCheckpoints(TorchCheckpointIO):
                 os.fsync(file.fileno())
             os.replace(beside, place)
         except (OSError, RuntimeError) as error:
-            beside.unlink(missing_ok=True)
-            # PyTorch's own writer hides the number of the error in its text.
-            full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-            if not full and not isinstance(error.__context__, OSError):
-                raise
-            logger.error("%s: not saved: the disk is full; what was saved before is still there", place)
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+            self._judge(error, place)
+            self.failed.add(_kind(place))
+        else:
+            self.failed.discard(_kind(place))
+            self._let_go(_kind(place))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        if _kind(Path(path)) in self.failed:
+            self.held.append(Path(path))
+        else:
+            Path(path).unlink(missing_ok=True)
+
+    def _let_go(self, kind: str) -> None:
+        for file in [file for file in self.held if _kind(file) == kind]:
+            file.unlink(missing_ok=True)
+            self.held.remove(file)
+
+    @staticmethod
+    def _judge(error: OSError | RuntimeError, place: Path) -> None:
+        """Report a full disk; raise what else it is."""
+        # PyTorch's own writer raises a RuntimeError while it handles that of the system.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise error
+        if cause.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(f"{place}: the checkpoint cannot be written: {cause.strerror}") from None
+        logger.error("%s: not saved: the disk is full; what was saved before is still there", place)
+
+
+def _kind(file: Path) -> str:
+    return file.name.split("-")[0]
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete what a run that was killed while it saved has left half written."""
+    for part in folder.glob(f".*{PART}"):
+        part.unlink(missing_ok=True)
 
 
 class SaveOnExit(callbacks.Callback):
@@ -49,39 +92,78 @@ class SaveOnExit(callbacks.Callback):
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.asked = False
+        self._asked = torch.zeros((), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
         self.handlers: dict[signal.Signals, Any] = {}
 
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[None]:
+        """Take signals to a process for those that it forks meanwhile and that do the work: they stop, it waits."""
+        self._set_handlers()
+        try:
+            yield
+        finally:
+            self._restore_handlers()
+
     def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        def stop(number: int, *_: Any) -> None:
-            self.asked = True
-            signal.signal(number, self.handlers[signal.Signals(number)])  # asked twice, it ends at once
+        self._set_handlers()
 
-        if threading.current_thread() is threading.main_thread():  # only there may handlers be set
-            self.handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        if (index + 1) % trainer.accumulate_grad_batches:
+            return  # a step that was half done could not be gone on with
         # All processes stop after the same step, or the others would wait for one for ever.
-        if trainer.strategy.reduce_boolean_decision(self.asked, all=False):
-            trainer.should_stop = True
+        if not trainer.strategy.reduce_boolean_decision(bool(self._asked), all=False):
+            return
+        trainer.should_stop = True
+        if not _validates_now(trainer):
+            trainer.limit_val_batches = 0  # Lightning would validate once more: it takes time, and schedules heed it
 
     def on_train_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
         self._restore_handlers()
-        trainer.save_checkpoint(self.file)
+        trainer.save_checkpoint(self.file, weights_only=False)
 
     def on_exception(self, *_: Any) -> None:
         self._restore_handlers()
+
+    def _set_handlers(self) -> None:
+        def stop(number: int, *_: Any) -> None:
+            self._asked.fill_(True)
+            signal.signal(number, handlers[signal.Signals(number)])  # asked twice, it ends at once
+
+        if threading.current_thread() is threading.main_thread():  # only there may handlers be set
+            handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+            self.handlers = handlers
 
     def _restore_handlers(self) -> None:
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
 
+def _validates_now(trainer: lightning.Trainer) -> bool:
+    """Whether the validation is due after the step that was just done."""
+    batches = trainer.val_check_batch
+    done = trainer.global_step * trainer.accumulate_grad_batches
+    return trainer.enable_validation and batches is not None and done % batches == 0
+
+
+class StepCheckpoints(callbacks.ModelCheckpoint):
+    """Saves every so many steps; where a validation is due, after it, since it is not made up for by a resumed run."""
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
+        if not _validates_now(trainer):
+            super().on_train_batch_end(trainer, *arguments)
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            super().on_train_batch_end(trainer, module, None, None, 0)
+
+
 def make_savers(folder: Path, *, every: int, keep: int, best: str | None, mode: str) -> list[callbacks.Callback]:
     """Callbacks that save every so many steps (step-001500.ckpt), the best by a figure, and the end of the run."""
     savers: list[callbacks.Callback] = [
         SaveOnExit(folder / LAST),
-        callbacks.ModelCheckpoint(
+        StepCheckpoints(
             folder,
             filename="step-{step:06.0f}",
             auto_insert_metric_name=False,

@@ -120,21 +120,27 @@ def stride_of(recipe: Recipe) -> int:
     return _stride(recipe.network, tuple(sorted(network_options(recipe).items())), recipe.crop_size)
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=256)
 def _stride(name: str, options: tuple[tuple[str, Any], ...], size: tuple[int, int]) -> int:
-    with torch.device("meta"):
-        networks.build(name, **dict(options))  # refuses options that cannot be; no memory for weights
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        small = networks.build(name, **{**dict(options), "width": SMALL})  # "meta" would take seconds to run
-        try:
-            maps = _last(small.eval()(torch.zeros(1, 3, size[1], size[0])))
-        except RuntimeError:  # the branches of the network come to maps of different sizes
-            raise ValueError(_misfit(name, size)) from None
+    try:
+        with torch.no_grad():
+            maps = _last(_small_network(name, options)(torch.zeros(1, 3, size[1], size[0])))
+    except RuntimeError:  # the branches of the network come to maps of different sizes
+        raise ValueError(_misfit(name, size)) from None
     cells = (maps.shape[3], maps.shape[2])
     stride = size[0] // cells[0]
     if (cells[0] * stride, cells[1] * stride) != size:
         raise ValueError(_misfit(name, size))
     return stride
+
+
+@functools.lru_cache(maxsize=64)
+def _small_network(name: str, options: tuple[tuple[str, Any], ...]) -> nn.Module:
+    """The network with the fewest channels, once its options are found to be sound."""
+    with torch.device("meta"):  # takes no memory for weights, but seconds to run
+        networks.build(name, **dict(options))
+    with torch.random.fork_rng(devices=[]):
+        return networks.build(name, **{**dict(options), "width": SMALL}).eval()
 
 
 def _misfit(name: str, size: tuple[int, int]) -> str:

@@ -20,6 +20,7 @@ from manypose import geometry
 from manypose.codecs.fields import FieldsCodec
 from manypose.codecs.targets import RULES, encode_targets
 from manypose.data.augment import warp_labels
+from manypose.data.datasets import picture_key
 from manypose.data.pictures import LabelledPicture
 from manypose.data.samples import cell_weights
 from manypose.data.top_down import TopDownAugmentation, TopDownSamples
@@ -147,7 +148,7 @@ class Validation:
     task: Task
     samples: WholePictures | WholePeople
     rows: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    losses: list[tuple[float, int]] = field(default_factory=list)
+    losses: dict[int, tuple[float, int]] = field(default_factory=dict)  # by the first sample of a batch
     examples: list[tuple[NDArray[np.uint8], People]] = field(default_factory=list)
 
     def loader(self) -> DataLoader[Any]:
@@ -164,7 +165,7 @@ class Validation:
     def add(self, stages: Any, batch: dict[str, Tensor], loss: float) -> None:
         """Keep what a batch gave: `stages` of the network and the loss, a mean over its pictures."""
         found = decode(self.task, *(maps[-1].float().cpu().numpy() for maps in stages if maps))
-        self.losses.append((loss, len(found)))
+        self.losses[int(batch["index"][0])] = loss, len(found)
         for n, (index, people) in enumerate(zip(batch["index"].tolist(), found, strict=True)):
             self.rows[index] = coco.to_results(people, index, category_id=1, skeleton=self.task.skeleton)
             if len(self.examples) < self.task.recipe.example_pictures:
@@ -178,8 +179,9 @@ class Validation:
             distributed.all_gather_object(gathered, (self.rows, self.losses))
         of_samples = {index: found for part, _ in gathered for index, found in part.items()}
         rows = [row for index in sorted(of_samples) for row in of_samples[index]]
-        losses = [loss for _, part in gathered for loss in part]
-        self.rows, self.losses = {}, []
+        of_batches = {first: loss for _, part in gathered for first, loss in part.items()}
+        losses = [of_batches[first] for first in sorted(of_batches)]
+        self.rows, self.losses = {}, {}
         count = sum(number for _, number in losses)
         mean = sum(value * number for value, number in losses) / max(1, count)
         metric = 0.0 if trainer.sanity_checking else average_precision(self.task.skeleton, self.samples, rows)
@@ -192,6 +194,13 @@ def make_validation(task: Task, sets: Sequence[PictureSet]) -> Validation | None
     if not pictures:
         return None
     return Validation(task, WholePictures(task, pictures) if task.is_bottom_up else WholePeople(task, pictures))
+
+
+def names_of(validation: Validation) -> str:
+    """The names of the pictures that are validated on, a line each, in order and once each."""
+    samples = validation.samples
+    pictures = samples.pictures if isinstance(samples, WholePictures) else samples.samples.pictures
+    return "".join(f"{name}\n" for name in sorted({picture_key(picture) for picture in pictures}))
 
 
 def decode(task: Task, heatmaps: Array, fields: Array | None = None) -> list[People]:

@@ -94,11 +94,12 @@ def _serve(arguments: Namespace, key: Any) -> int:
     from manypose.data.serving.compact import Stream
     from manypose.data.serving.server import ByNumber, serve
     from manypose.errors import require
+    from manypose.training.library import find_recipe
     from manypose.training.recipe_file import read_recipe
 
     for module in ("torch", "lightning", "zmq"):
         require(module, extra="train")
-    recipe = read_recipe(arguments.recipe, arguments.overrides)
+    recipe = read_recipe(find_recipe(arguments.recipe), arguments.overrides)
     with faults_in_own_words(skip=arguments.skip):
         samples = make_samples(recipe, split=arguments.split, val_size=arguments.val_size, skip=arguments.skip)
     part, parts = arguments.part

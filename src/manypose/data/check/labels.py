@@ -235,7 +235,7 @@ def _of_category(
     category: Row | None,
     faults: list[Finding],
 ) -> list[tuple[int, Row]]:
-    """The annotations of the people: those of the category with joints, or all."""
+    """The annotations of the people: those of the category with joints and of others with the same, or all."""
     known = {c.get("id") for c in categories}
     for index, row in annotations:
         if known and "category_id" in row and row["category_id"] not in known:
@@ -243,8 +243,8 @@ def _of_category(
             faults.append(_about(file, "unknown-category", "annotations", index, text, f"id {row.get('id')}"))
     if category is None:
         return annotations
-    wanted = category.get("id")
-    return [(index, row) for index, row in annotations if row.get("category_id", wanted) == wanted]
+    wanted = [c.get("id") for c in categories if same_joints(c, category)]
+    return [(index, row) for index, row in annotations if row.get("category_id", wanted[0]) in wanted]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ _KINDS = (("picture", ("uint8", "|u1"), 3), ("mask", ("<f8", "<f4"), 2), ("label
 
 AnyArray = NDArray[Any]
 Doubles = NDArray[np.float64]
+Frame = bytes | memoryview
 
 
 def pack_sample(arrays: Mapping[str, AnyArray]) -> list[bytes]:
@@ -52,7 +53,7 @@ def pack_arrays(picture: NDArray[np.uint8], mask: Doubles, labels: Doubles) -> l
     return [f"[{','.join(parts)}]".encode(), *(array.tobytes() for array in arrays)]
 
 
-def unpack_arrays(frames: Sequence[bytes]) -> tuple[NDArray[np.uint8], Doubles, Doubles] | None:
+def unpack_arrays(frames: Sequence[Frame]) -> tuple[NDArray[np.uint8], Doubles, Doubles] | None:
     """Picture in B, G, R, mask and labels of a message; None where it says that there are no more.
 
     Raises `DataError` for a message that is not exactly what its header says.
@@ -72,7 +73,7 @@ def unpack_arrays(frames: Sequence[bytes]) -> tuple[NDArray[np.uint8], Doubles, 
     return picture, mask.astype(np.float64), labels.astype(np.float64)
 
 
-def unpack_sample(frames: Sequence[bytes], *, heatmaps: int = HEATMAPS) -> dict[str, AnyArray] | None:
+def unpack_sample(frames: Sequence[Frame], *, heatmaps: int = HEATMAPS) -> dict[str, AnyArray] | None:
     """The sample of a message, as `FieldSamples` has it; the last `heatmaps` channels of the labels are heatmaps.
 
     Cells under a mask below 1 weigh nothing, since their labels were multiplied by it. None where the message says that
@@ -94,12 +95,12 @@ def unpack_sample(frames: Sequence[bytes], *, heatmaps: int = HEATMAPS) -> dict[
     }
 
 
-def _read_header(frame: bytes) -> list[dict[str, Any]] | None:
+def _read_header(frame: Frame) -> list[dict[str, Any]] | None:
     """The headers of the three arrays; None for the message that ends a stream."""
     if len(frame) > MOST_HEADER_BYTES:
         raise DataError(f"a message with a header of {len(frame)} bytes; at most {MOST_HEADER_BYTES} are read")
     try:
-        headers = json.loads(frame)
+        headers = json.loads(bytes(frame))
     except (ValueError, RecursionError):
         raise DataError("a message whose header is not JSON; is this a classic sample server?") from None
     if headers == {"stop": True}:
@@ -109,7 +110,7 @@ def _read_header(frame: bytes) -> list[dict[str, Any]] | None:
     return headers
 
 
-def _unpack(name: str, kinds: tuple[str, ...], dimensions: int, header: dict[str, Any], frame: bytes) -> AnyArray:
+def _unpack(name: str, kinds: tuple[str, ...], dimensions: int, header: dict[str, Any], frame: Frame) -> AnyArray:
     kind, shape = header.get("descr"), _read_shape(header.get("shape"))
     if kind not in kinds or header.get("fortran_order") is not False:
         raise DataError(f"{name}: of type {kind!r}, where {' or '.join(kinds)} in C order is expected")

@@ -73,6 +73,8 @@ class Connection:
 
     def ask(self, epoch: int | None, ahead: int) -> None:
         """Ask for samples until `ahead` are under way; for one, while we do not know the epoch."""
+        if self.asked > ahead // 2:  # several requests at once wake fewer threads, here and at the server
+            return
         while self.asked < (1 if epoch is None else ahead):
             try:
                 self.socket.send(compact.pack_request(epoch), flags=zmq.DONTWAIT)

@@ -206,12 +206,16 @@ class _Packed(Dataset[Any]):
     def __getitem__(self, place: tuple[int, int]) -> _Made | ManyposeError:
         epoch, index = place
         try:
-            arrays = {name: np.asarray(value) for name, value in self.make_sample(epoch, index).items()}
+            arrays = {name: _as_array(value) for name, value in self.make_sample(epoch, index).items()}
             if self.mode == "classic":
                 return epoch, index, classic.pack_sample(arrays)
             return epoch, index, compact.pack_sample(self.stream, epoch, index, arrays)
         except ManyposeError as error:
             return error
+
+
+def _as_array(value: Any) -> Any:
+    return value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)  # asarray of tensors is slow
 
 
 def _in_workers(packed: _Packed, schedule: _Schedule, workers: int) -> DataLoader[Any]:

@@ -18,7 +18,7 @@ from manypose.training.saving import LAST
 
 pytestmark = [pytest.mark.train, *IGNORED]
 STEPS, PICTURES = 12, 8
-TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 @pytest.fixture(scope="module")

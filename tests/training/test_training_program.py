@@ -174,6 +174,8 @@ def test_a_backbone_starts_a_network_and_says_what_it_lacks(tmp_path: Path, capl
         start_from(network, str(file))
     with pytest.raises(RecipeError, match=r"init: nobody is neither a file \(\.ckpt, .*\) nor a model: "):
         start_from(network, "nobody")
+    with pytest.raises(RecipeError, match=r"init: vgg19 was not fetched yet: `manypose models get vgg19` does it"):
+        start_from(network, "vgg19")
 
 
 def test_a_run_says_where_it_comes_from(straight: tuple[Path, Path]) -> None:

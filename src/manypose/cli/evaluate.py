@@ -41,7 +41,8 @@ PCK at 0.2 of the torso, PCKh for MPII, NME for faces, each with its 95 % interv
 over pictures. With --out, results.json (COCO results), metrics.json (figures and
 all that is needed to get them again) and report.html are written. What is found is
 kept as it comes: a run that was stopped goes on with --resume. Of a set without
-truth (COCO test-dev, MPII test) comes the file that its server takes.
+truth (COCO test-dev, MPII test) comes the file that its server takes. --results
+measures people whom some other program has found.
 Needs the extra: pip install 'manypose[eval]'."""
 
 
@@ -56,7 +57,6 @@ def add_parser(subparsers: Subparsers) -> ArgumentParser:
         examples=(
             "manypose eval default --data coco/val.json --out measured",
             "manypose eval hrnet.onnx --data coco/val.json --boxes detections.json --like hrnet",
-            "manypose eval --results others.json --data coco/val.json --out measured",
         ),
         run=run,
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from manypose import geometry
 from manypose.data.pictures import LabelledPicture, Segment, draw_segment
+from manypose.errors import DataError
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.uint8]
@@ -24,8 +25,15 @@ def unlabelled_cells(labels: LabelledPicture, matrix: NDArray[np.float64], grid:
     leave out labelled people of known shape who stand in them. Of the others the whole box counts. A mask file of the
     data set counts beside them.
 
-    Raises `DataError` for an RLE that is not as large as the picture, or a mask file that cannot be read.
+    Raises `DataError` for an RLE that is not as large as the picture or broken, or a mask file that cannot be read.
     """
+    try:
+        return _unlabelled_cells(labels, matrix, grid, stride)
+    except DataError as error:
+        raise DataError(f"{labels.archive / labels.name}: the areas of its people cannot be drawn: {error}") from None
+
+
+def _unlabelled_cells(labels: LabelledPicture, matrix: NDArray[np.float64], grid: tuple[int, int], stride: int) -> Mask:
     to_cells = matrix.copy()
     to_cells[:, 2] -= (stride - 1) / 2
     to_cells /= stride

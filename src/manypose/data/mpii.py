@@ -72,7 +72,9 @@ def read_mpii_mat(
     on_fault: OnFault = "stop",
     faults: list[Fault] | None = None,
 ) -> list[LabelledPicture]:
-    """Pictures of `mpii_human_pose_v1_u12_1.mat`; `part` is "train" (img_train 1) or "test", None for all.
+    """Pictures of `mpii_human_pose_v1_u12_1.mat`; `part` is "train" (img_train 1) or "test" (0), None for all.
+
+    The file has no validation part: products split one off the first and keep it in JSON lists (see `read_mpii_json`).
 
     People of whom only a rough place is known (all of the test part) are areas to ignore. Lenient as the file demands:
     annorect, annopoints and objpos may be missing or empty, a person may stand alone, is_visible may be a number, text,
@@ -81,6 +83,11 @@ def read_mpii_mat(
     Raises `DataError`, or skips, as `read_coco`.
     """
     log = make_log(on_fault, faults)
+    if part not in (None, "train", "test"):
+        raise DataError(
+            f"{file}: has no part {part!r}, only train and test; split a part off by picture, or read the list of one "
+            "(annot/valid.json)"
+        )
     release = load_mat(file).get("RELEASE")
     if release is None or not hasattr(release, "annolist"):
         raise DataError(f"{file}: not MPII's annotations: it has no RELEASE.annolist")

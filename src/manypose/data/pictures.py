@@ -179,7 +179,11 @@ class LabelledPicture:
         size = self.size_within(longest)
         if size == self.size:
             return self, picture
-        return self.scaled(size), np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        try:
+            labels = self.scaled(size)
+        except DataError as error:
+            raise DataError(f"{self.archive / self.name}: the areas of its people cannot be drawn: {error}") from None
+        return labels, np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 _PER_PERSON = ("keypoints", "unsure", "boxes", "visible", "areas", "person_ids")

@@ -158,7 +158,11 @@ class FieldSamples(NumberedSamples):
         settings = self.sources[source].augmentation
         crop = augment.random_crop(labels, picture, size, settings, self.codec.skeleton, random)
         heatmaps, fields = encode_targets(crop.keypoints, size, self.codec, self.rules)
-        weights = cell_weights(labels, crop, size, self.codec)
+        try:
+            weights = cell_weights(labels, crop, size, self.codec)
+        except DataError as error:
+            self.skip(error, 0)
+            weights = np.zeros((len(heatmaps) + len(fields), *heatmaps.shape[1:]), np.uint8)  # nothing can be learned
         return augment.change_colours(crop.picture, settings, random), heatmaps, fields, weights
 
     def _mosaic(self, random: np.random.Generator) -> tuple[NDArray[np.uint8], Array, Array, NDArray[np.uint8]]:

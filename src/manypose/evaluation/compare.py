@@ -93,7 +93,10 @@ def compare_runs(
     are not there, are others than those that were measured, or allow no figure.
     """
     truth = common_truth(first, second, names=names, data=data)
-    tables = [check_results(run.results, truth, source=name, duplicates=True) for run, name in zip((first, second), names, strict=True)]
+    tables = [
+        check_results(run.results, truth, source=name, duplicates=True)
+        for run, name in zip((first, second), names, strict=True)
+    ]
     people = [found_people(truth, table) for table in tables]
     differences: list[Difference] = []
     draws = draw_counts(len(truth.image_ids), resamples=resamples, seed=0)

@@ -209,6 +209,7 @@ def _draw_stages(axes: Any, runs: Sequence[_Run], look: Look, published: Sequenc
 
 def _draw_metric(axes: Any, runs: Sequence[_Run]) -> None:
     axes.set_title("AP on the validation pictures (star: the best)")
+    highest = 0.0
     for run in runs:
         series = run.log.figures.get("val_metric")
         if series is None or not np.isfinite(series.values).any():
@@ -216,11 +217,12 @@ def _draw_metric(axes: Any, runs: Sequence[_Run]) -> None:
         _draw_marked(axes, series, color=run.colour, linestyle=run.style)
         best = int(np.nanargmax(series.values))
         place = (series.steps[best], series.values[best])
+        highest = max(highest, float(place[1]))
         axes.plot(*place, marker="*", markersize=13, color=run.colour, zorder=5)
         axes.annotate(
             f"{place[1]:.3f}", place, (0, 9), textcoords="offset points", ha="center", color=run.colour, fontsize=11.5
         )
-    axes.set_ylim(0, 1.18 * axes.dataLim.y1 or 1.0)
+    axes.set_ylim(0, 1.18 * highest or 1.0)
 
 
 def _draw_rates(axes: Any, runs: Sequence[_Run], look: Look) -> None:

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from manypose import published
 from manypose.convert.checkpoint import load_checkpoint
 from manypose.convert.export import read_weights
 from manypose.convert.layout import COUNTER
 from manypose.errors import ManyposeError, RecipeError
-from manypose.model import find_model, named_models
+from manypose.model import shipped_models
 
 # What torch.load raises for a file that is no checkpoint, and what one without the right content does.
 BROKEN = (OSError, KeyError, TypeError, ValueError, RuntimeError, EOFError, struct.error, pickle.UnpicklingError)
@@ -86,11 +87,12 @@ def _find(init: str) -> Path:
     path = Path(init)
     if path.suffix in SUFFIXES:
         return path
-    if init not in named_models():
-        raise RecipeError(
-            f"init: {init} is neither a file ({', '.join(SUFFIXES)}) nor a model: {', '.join(named_models())}"
-        )
-    return find_model(init)
+    named = shipped_models() | published.cached_weights()
+    if init in named:
+        return named[init]
+    if init in published.PUBLISHED:
+        raise RecipeError(f"init: {init} was not fetched yet: `manypose models get {init}` does it")
+    raise RecipeError(f"init: {init} is neither a file ({', '.join(SUFFIXES)}) nor a model: {', '.join(named)}")
 
 
 def _read(file: Path) -> Mapping[str, Any]:

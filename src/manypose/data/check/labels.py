@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manypose.data.check.findings import Finding
+from manypose.data.coco import same_joints
 from manypose.data.pictures import LabelledPicture
 from manypose.errors import DataError
 from manypose.skeleton import Skeleton, load_skeleton

@@ -26,7 +26,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The order of docs/architecture.md: a module imports from its own line and from those above it.
 LAYERS = (
     ("errors",),
-    ("geometry", "skeleton", "files", "image_headers", "web", "download", "published", "manifest"),
+    ("geometry", "skeleton", "files", "image_headers", "web", "download", "published", "manifest", "child"),
     ("people",),
     ("images", "codecs", "formats", "drawing", "metadata", "sessions"),
     ("adapters",),

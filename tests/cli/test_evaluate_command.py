@@ -99,12 +99,13 @@ def test_options_replace_those_of_a_preset(data: Path) -> None:
     from manypose.evaluation.run import run as run_plan
 
     arguments = ("default", "--data", data, "--like", "mxnet", "--long-side", "64", "--scales", "1", *SMALL[2:])
+    arguments += ("--decoder", "field_threshold=0.07")
     plan = make_plan(parse(command, *arguments), "default")
     found, _ = run_plan(plan)
     settings = found.manifest["settings"]
     assert (settings["long_side"], settings["short_side"], settings["scales"]) == (64, None, [1.0])
     assert (settings["flip"], settings["fill"]) == (True, 0)
-    assert settings["decoder"]["peak_threshold"] == 0.1
+    assert (settings["decoder"]["peak_threshold"], settings["decoder"]["field_threshold"]) == (0.1, 0.07)
 
 
 def test_a_set_without_truth_gives_the_file_for_its_server(run: Run, data: Path, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
 from manypose import networks  # noqa: E402
 from manypose.convert.layout import COUNTER, Tensors, load_into, recognise  # noqa: E402
+from manypose.convert.layouts_bottom_up import VGG_PLACES  # noqa: E402
 from manypose.convert.layouts_imagenet import LAYOUTS as IMAGENET_LAYOUTS  # noqa: E402
-from manypose.convert.layouts_imagenet import VGG19_LAYERS  # noqa: E402
 from manypose.convert.layouts_top_down import LAYOUTS as TOP_DOWN_LAYOUTS  # noqa: E402
 from manypose.errors import ModelError  # noqa: E402
 
@@ -111,7 +111,7 @@ def test_a_fusion_that_a_pose_network_reads_is_not_spare() -> None:
 def test_vgg19_is_the_front_of_the_first_network_with_fields() -> None:
     fit = recognise(vgg19(), LAYOUTS, where="vgg19.pth")
     assert (fit.layout.network, fit.options) == ("vgg_paf", {})
-    assert {name.rpartition(".")[0] for name in fit.tensors} == set(VGG19_LAYERS.values())
+    assert {name.rpartition(".")[0] for name in fit.tensors} == set(VGG_PLACES.values())
     assert fit.tensors["conv4_2.weight"].shape == (512, 512, 3, 3)
     assert "conv4_3_CPM.weight" in fit.absent
 
@@ -121,7 +121,7 @@ def test_a_missing_layer_of_vgg19_is_named(name: str) -> None:
     tensors = vgg19()
     del tensors[name]
     place, kind = name.split(".")[1:]
-    with pytest.raises(ModelError, match=f"nearly vgg_paf .* but missing: {VGG19_LAYERS[place]}.{kind}$"):
+    with pytest.raises(ModelError, match=f"nearly vgg_paf .* but missing: {VGG_PLACES[int(place)]}.{kind}$"):
         recognise(tensors, LAYOUTS, where="vgg19.pth")
 
 

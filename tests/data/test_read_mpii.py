@@ -169,6 +169,8 @@ def test_mat_parts(tmp_path: Path) -> None:
     file = write_mat(tmp_path, [structs([rect()]), structs([rect()]), structs([rect()])], [1, 0, 1])
     assert [p.name for p in read_mpii_mat(file, MPII, part="train")] == ["000000001.jpg", "000000003.jpg"]
     assert [p.name for p in read_mpii_mat(file, MPII, part="test")] == ["000000002.jpg"]
+    with pytest.raises(DataError, match="has no part 'val', only train and test; split a part off by picture"):
+        read_mpii_mat(file, MPII, part="val")
 
 
 @pytest.mark.parametrize(

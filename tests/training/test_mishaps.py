@@ -64,7 +64,9 @@ def assert_was_stopped(run: Path) -> None:
 
 def test_a_loss_that_is_no_number_ends_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, make_infinite)
-    with pytest.raises(TrainingError, match=r"the loss is (inf|nan) at step 2: the batch is in .*bad-batch\.pt") as caught:
+    with pytest.raises(
+        TrainingError, match=r"the loss is (inf|nan) at step 2: the batch is in .*bad-batch\.pt"
+    ) as caught:
         train(recipe(folder, name="infinite"), progress=False)
     assert "\n" not in str(caught.value)
     assert_was_stopped(folder / "runs" / "infinite")
@@ -77,9 +79,7 @@ def test_a_loss_that_is_no_number_in_one_process_ends_all(folder: Path, monkeypa
     assert_was_stopped(folder / "runs" / "infinite2")
 
 
-def test_gradients_that_are_no_numbers_do_not_reach_the_weights(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gradients_that_are_no_numbers_do_not_reach_the_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = module.make_loss
 
     def steep(*of: Any) -> Any:

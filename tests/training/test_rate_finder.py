@@ -30,9 +30,7 @@ pytestmark = [
 RATES = np.logspace(-6, 0, 120)
 
 
-def curve(
-    *, fastest: float = 1e-3, width: float = 0.3, end: float = 1e-1, noise: float = 0.0
-) -> NDArray[np.float64]:
+def curve(*, fastest: float = 1e-3, width: float = 0.3, end: float = 1e-1, noise: float = 0.0) -> NDArray[np.float64]:
     """A loss that falls from 2 to 1, fastest at a rate, and goes up behind another."""
     x = np.log10(RATES)
     falls = 2 - 1 / (1 + np.exp(-(x - math.log10(fastest)) / width))
@@ -110,9 +108,7 @@ def recipe(folder: Path, **changes: Any) -> Recipe:
     return check_recipe(values | changes, "test")
 
 
-def test_a_rate_is_found_for_a_network_and_nothing_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rate_is_found_for_a_network_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[list[float]] = []
     step = torch.optim.Adam.step
 

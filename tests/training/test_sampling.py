@@ -20,9 +20,7 @@ def streams(count: int, *, processes: int, batch_size: int, first: int, batches:
     found = []
     for rank in range(processes):
         with mock.patch.object(loaders, "rank_of_all", return_value=(rank, processes)):
-            found.append(
-                list(SampleStream(count, seed=seed, batch_size=batch_size, first=first, batches=batches))
-            )
+            found.append(list(SampleStream(count, seed=seed, batch_size=batch_size, first=first, batches=batches)))
     return found
 
 

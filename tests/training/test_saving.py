@@ -1,4 +1,4 @@
-"""What is saved survives: runs go on bit for bit as if they had not stopped, full disks and broken writes lose nothing."""
+"""What is saved survives: runs go on bit for bit as if they had never stopped, full disks lose nothing."""
 
 from __future__ import annotations
 
@@ -95,9 +95,7 @@ def test_a_signal_between_validations_changes_nothing(
     assert_same_end(run, watched, of=step)
 
 
-def test_a_signal_waits_for_the_end_of_a_step_of_several_batches(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_waits_for_the_end_of_a_step_of_several_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, made = FieldSamples.__getitem__, []
 
     def interrupted(self: FieldSamples, index: int) -> Any:

@@ -1,4 +1,4 @@
-"""Two processes train as one does with twice the batch: started here, by the command, by torchrun; killed and resumed."""
+"""Two processes train as one does with twice the batch: forked, by the command, by torchrun; killed and resumed."""
 
 from __future__ import annotations
 

@@ -70,14 +70,18 @@ def assert_same_weights(a: Path, b: Path, *, tolerance: float = 0.0) -> None:
     assert first["global_step"] == second["global_step"]
     for key in {"state_dict", "current_model_state"} & set(first):
         for name, value in first[key].items():
-            torch.testing.assert_close(value, second[key][name], rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                value, second[key][name], rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
 @contextmanager
 def started(folder: Path, *, launcher: tuple[str, ...] = (), **changes: Any) -> Iterator[subprocess.Popen[str]]:
     """`manypose train` as a process with a group of its own, which is gone afterwards."""
     file = folder / f"{changes.get('name', 'tiny')}.yaml"
-    plain = {key: str(value) if isinstance(value, Path) else value for key, value in settings(folder, **changes).items()}
+    plain = {
+        key: str(value) if isinstance(value, Path) else value for key, value in settings(folder, **changes).items()
+    }
     file.write_text(yaml.safe_dump(plain))
     command = [sys.executable, *launcher, "-m", "manypose", "train", str(file), "--quiet"]
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}

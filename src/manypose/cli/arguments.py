@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import PARSER, Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,12 @@ class HelpLayout(RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30)
+
+    def add_argument(self, action: Action) -> None:
+        super().add_argument(action)
+        if action.nargs == PARSER:  # argparse forgets that the names of commands are indented once more
+            commands = [len(name) for name in action.choices or ()]
+            self._action_max_length = max(self._action_max_length, 2 * self._indent_increment + max(commands, default=0))
 
 
 def add_command(

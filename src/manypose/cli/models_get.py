@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manypose.cli.terminal import console, literal, say, table
+from manypose.cli.terminal import bars_of_bytes, console, literal, say, table
 from manypose.errors import require
 
 if TYPE_CHECKING:
-    from manypose.download import Progress
     from manypose.published import Published
 
 
@@ -34,14 +31,15 @@ def _get(arguments: Namespace) -> None:
     if not already:
         for module in ("torch", "onnx", "safetensors"):  # better now than after the download
             require(module, extra="train")
-    with _bar(entry.name) as progress:
+    with bars_of_bytes() as show:
+        show(entry.name, 0, None)
         file = get_published(
             entry.name,
             convert=convert_weights,
             source=arguments.source,
             overwrite=arguments.overwrite,
             keep=arguments.keep,
-            progress=progress,
+            progress=partial(show, entry.name),
         )
     if arguments.json:
         import json
@@ -94,19 +92,3 @@ def _next_step(entry: Published) -> str:
     if entry.kind == "people":
         return f"manypose predict photo.jpg --model {entry.name}"
     return f"manypose models show {entry.name}"
-
-
-@contextlib.contextmanager
-def _bar(title: str) -> Iterator[Progress]:
-    """A bar of bytes on stderr, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

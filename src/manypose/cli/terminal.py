@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
@@ -78,6 +79,32 @@ def progress_bar(title: str, *, total: int | None = None, hidden: bool = False) 
     ) as progress:
         task = progress.add_task(title, total=total)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def bars_of_bytes() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar for each download on stderr, where that is a terminal.
+
+    Gives a function to be called, from any thread, with a name, the bytes done, and the total or None.
+    """
+    if not sys.stderr.isatty():
+        yield lambda name, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    tasks = {}
+    lock = threading.Lock()
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
+
+        def show(name: str, done: int, total: int | None) -> None:
+            with lock:
+                if name not in tasks:
+                    tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done, total=total)
+
+        yield show
 
 
 def _escaped(character: str) -> str:

@@ -115,6 +115,11 @@ def _find_rate(recipe: Recipe, progress: bool) -> int:
 
 def _log_to_stderr() -> None:
     import logging
+    import warnings
 
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
     logging.getLogger("manypose").setLevel(logging.INFO)
+    # Lightning's words are for those who program it: advertisements, its own deprecations, folders that we mean to use.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for text in ("Experiment logs directory", "Checkpoint directory", ".*LeafSpec", ".*does not have many workers"):
+        warnings.filterwarnings("ignore", message=text)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manypose.child import read_in_child, refuse
 from manypose.convert.binary import (
     Budget,
     Cursor,
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HEAP = re.compile(rb"GCOL\x01\0\0\0")
-REFUSED = 3  # exit code of the reading process
-SLOWEST = 1 << 20  # bytes a second
 LARGEST_NAMES = 1 << 24  # bytes of an attribute
 MOST_PACKED = 1032  # by how much gzip can shrink values at best
 FOR_THE_READER = 1 << 28  # bytes that libhdf5 may take beside the file and its tensors
@@ -67,27 +64,10 @@ def read(path: Path) -> Tensors:
         size = check_file(path)
         with tempfile.TemporaryDirectory() as folder:
             arrays = Path(folder) / "arrays.npz"
-            command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), str(arrays)]
-            try:
-                answer = subprocess.run(
-                    command, capture_output=True, timeout=60 + size / SLOWEST, check=False, env=_environment()
-                )
-            except subprocess.TimeoutExpired:
-                raise ModelError("damaged: libhdf5 does not get to an end with it; fetch it again") from None
-            if answer.returncode == REFUSED:
-                raise ModelError(answer.stdout.decode(errors="replace"))
-            if answer.returncode > 0:
-                raise ModelError(f"the process that reads it failed: {answer.stderr.decode(errors='replace')[-300:]}")
-            if answer.returncode:
-                last = answer.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-                raise ModelError(f"damaged: libhdf5 crashes on it ({last or answer.returncode}); fetch it again")
+            read_in_child(
+                __name__, str(path.absolute()), str(arrays), size=size, error=ModelError, advice="fetch it again"
+            )
             return _read_npz(arrays)
-
-
-def _environment() -> dict[str, str]:
-    """That of this process, in which the reading process finds the same manypose."""
-    package = str(Path(__file__).resolve().parents[2])
-    return os.environ | {"PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
 
 
 def _read_npz(file: Path) -> Tensors:
@@ -254,8 +234,7 @@ def main(source: str, target: str) -> int:
     try:
         tensors = read_in_this_process(Path(source))
     except ModelError as error:
-        sys.stdout.buffer.write(str(error).encode())
-        return REFUSED
+        return refuse(str(error))
     with zipfile.ZipFile(target, "w") as archive:
         for name, tensor in tensors.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:

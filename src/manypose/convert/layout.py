@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -138,6 +140,24 @@ def load_into(network: torch.nn.Module, tensors: Tensors, *, absent: Collection[
     state = {name: value for name, value in network.state_dict().items() if name in absent or name.endswith(COUNTER)}
     state |= {name: torch.from_numpy(np.array(tensor, np.float32)) for name, tensor in tensors.items()}
     network.load_state_dict(state)
+
+
+def same_name(name: str) -> str:
+    """The name of a file whose names are the network's own."""
+    return name
+
+
+def commonest(shapes: Shapes, pattern: str, *, axis: int = 0) -> int:
+    """The length of an axis that most of the tensors have whose names match, so that a single faulty one is found.
+
+    Raises ValueError when there are none.
+    """
+    compiled = re.compile(pattern)
+    matching = [shape for name, shape in shapes.items() if compiled.fullmatch(name)]
+    found = Counter(shape[axis] for shape in matching if len(shape) > axis)
+    if not found:
+        raise ValueError(f"no tensor is called {pattern}")
+    return found.most_common(1)[0][0]
 
 
 @functools.lru_cache(maxsize=64)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from manypose.convert.layout import Layout, Shapes
+from manypose.convert.layout import Layout, Shapes, commonest, same_name
 from manypose.errors import ModelError
 from manypose.metadata import IMAGENET_MEAN, IMAGENET_SCALE, InputSettings
 from manypose.networks.vgg_paf import layer_names, norm_name
@@ -51,10 +50,6 @@ VGG_PLACES = {
 
 
 # ---- names ----
-
-
-def _same(name: str) -> str:
-    return name
 
 
 def _by_rules(*rules: tuple[str, str]) -> Rename:
@@ -174,13 +169,9 @@ tensorboy_body25_name = _by_rules(
 # ---- options, read off the shapes of the renamed tensors ----
 
 
-def _commonest(shapes: Shapes, layers: str) -> int:
-    """Outputs of the layers of that pattern: of most of them, so that one of a wrong shape is the one at fault."""
-    pattern = re.compile(rf"{layers}\.(?:weight|bias)")
-    counts = Counter(shape[0] for name, shape in shapes.items() if shape and pattern.fullmatch(name))
-    if not counts:
-        raise KeyError(layers)
-    return counts.most_common(1)[0][0]
+def _outputs(shapes: Shapes, layers: str) -> int:
+    """Outputs of the layers of that pattern."""
+    return commonest(shapes, rf"{layers}\.(?:weight|bias)")
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
@@ -192,23 +183,23 @@ def vgg_paf_options(shapes: Shapes, *, linear_features: bool = False) -> dict[st
     """Options of `networks.vgg_paf`."""
     last = r"(?:conv5_5_CPM|Mconv7_stage\d+)"
     return {
-        "joints": _commonest(shapes, rf"{last}_L2") - 1,
-        "fields": _commonest(shapes, rf"{last}_L1"),
+        "joints": _outputs(shapes, rf"{last}_L2") - 1,
+        "fields": _outputs(shapes, rf"{last}_L1"),
         "stages": 1 + _count(shapes, r"_stage(?!1_)(\d+)_L[12]"),
         "batch_norm": any(name.endswith(".running_var") for name in shapes),
         "linear_features": linear_features,
-        "width": _commonest(shapes, r"(?:conv4_[12]|conv5_4_CPM_L[12])") / 512,
+        "width": _outputs(shapes, r"(?:conv4_[12]|conv5_4_CPM_L[12])") / 512,
     }
 
 
 def body25_options(shapes: Shapes) -> dict[str, Any]:
     """Options of `networks.body25`."""
     return {
-        "joints": _commonest(shapes, r"Mconv7_stage\d+_L1") - 1,
-        "fields": _commonest(shapes, r"Mconv7_stage\d+_L2"),
+        "joints": _outputs(shapes, r"Mconv7_stage\d+_L1") - 1,
+        "fields": _outputs(shapes, r"Mconv7_stage\d+_L2"),
         "field_stages": _count(shapes, r"_stage(\d+)_L2"),
         "heatmap_stages": _count(shapes, r"_stage(\d+)_L1"),
-        "width": _commonest(shapes, r"(?:conv4_[12]|Mconv6_stage[1-9]_L[12])") / 512,
+        "width": _outputs(shapes, r"(?:conv4_[12]|Mconv6_stage[1-9]_L[12])") / 512,
     }
 
 
@@ -217,13 +208,13 @@ MOST_JOINTS_OF_HANDS = 42
 
 def cpm_options(shapes: Shapes, *, hand: bool) -> dict[str, Any]:
     """Options of `networks.cpm_hand` or `cpm_face`, which differ in nothing but the number of joints."""
-    joints = _commonest(shapes, r"(?:conv6_2_CPM|Mconv7_stage\d+)") - 1
+    joints = _outputs(shapes, r"(?:conv6_2_CPM|Mconv7_stage\d+)") - 1
     if hand != (joints <= MOST_JOINTS_OF_HANDS):
         raise ValueError(f"{joints} joints")
     return {
         "joints": joints,
         "stages": 1 + _count(shapes, r"_stage(\d+)\."),
-        "width": _commonest(shapes, r"(?:conv4_[1-4]|conv5_[12]|conv6_1_CPM)") / 512,
+        "width": _outputs(shapes, r"(?:conv4_[1-4]|conv5_[12]|conv6_1_CPM)") / 512,
     }
 
 
@@ -233,10 +224,10 @@ def mobilenet_paf_options(shapes: Shapes, *, context: str) -> dict[str, Any]:
         raise ValueError("the other context block")
     stage = r"(?:initial_stage|refinement_stages\.\d+)"
     return {
-        "joints": _commonest(shapes, rf"{stage}\.heatmaps\.1\.0") - 1,
-        "fields": _commonest(shapes, rf"{stage}\.pafs\.1\.0"),
+        "joints": _outputs(shapes, rf"{stage}\.heatmaps\.1\.0") - 1,
+        "fields": _outputs(shapes, rf"{stage}\.pafs\.1\.0"),
         "refinements": _count(shapes, r"^refinement_stages\.(\d+)\."),
-        "width": _commonest(shapes, r"model\.(?:[6-9]|10|11)\.3") / 512,
+        "width": _outputs(shapes, r"model\.(?:[6-9]|10|11)\.3") / 512,
         "context": context,
     }
 
@@ -291,7 +282,7 @@ _hand = partial(_crop, network="cpm_hand", options=partial(cpm_options, hand=Tru
 LAYOUTS: tuple[Layout, ...] = (
     _vgg_paf(
         name="CMU (Caffe)",
-        rename=_same,
+        rename=same_name,
     ),
     _vgg_paf(name="Keras", rename=keras_name, notes="Mconv<i>_stage1_L<b> for stage 1 since October 2017."),
     Layout(
@@ -312,16 +303,16 @@ LAYOUTS: tuple[Layout, ...] = (
     _mxnet(name="MXNet (2018)", rename=_by_places(last_feature=24, step=1)),
     _mxnet(name="MXNet (2019, batch norm)", rename=_by_places(last_feature=24, step=3)),
     _mxnet(name="MXNet (full names)", rename=_mxnet_full_name),
-    _body25(name="CMU (Caffe)", rename=_same),
+    _body25(name="CMU (Caffe)", rename=same_name),
     _body25(name="beingjoey", rename=beingjoey_name),
     _body25(name="tensorboy (BODY_25 style)", rename=tensorboy_body25_name),
-    _face(name="CMU (Caffe), TreB1eN", rename=_same),
-    _hand(name="CMU (Caffe), TreB1eN", rename=_same, notes="Also Hzzone's hand_pose_model.pth. For right hands."),
+    _face(name="CMU (Caffe), TreB1eN", rename=same_name),
+    _hand(name="CMU (Caffe), TreB1eN", rename=same_name, notes="Also Hzzone's hand_pose_model.pth. For right hands."),
     _hand(name="Hzzone", rename=hzzone_hand_name, notes="For right hands."),
     Layout(
         name="Osokin",
         network="mobilenet_paf",
-        rename=_same,
+        rename=same_name,
         options=partial(mobilenet_paf_options, context="osokin"),
         input=BODY,
         field_offset=CELL_CENTRE,
@@ -329,7 +320,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         name="Open Model Zoo, human-pose-estimation-0001",
         network="mobilenet_paf",
-        rename=_same,
+        rename=same_name,
         options=partial(mobilenet_paf_options, context="omz"),
         input=BODY_OMZ,
         field_offset=CELL_CENTRE,

@@ -9,34 +9,23 @@ import re
 from functools import partial
 from typing import Any
 
-from manypose.convert.layout import Layout, Shapes
-from manypose.convert.layouts_top_down import RGB, check_resnet, hrnet_options, same_name
+from manypose.convert.layout import Layout, Shapes, same_name
+from manypose.convert.layouts_bottom_up import VGG_PLACES
+from manypose.convert.layouts_top_down import RGB, check_resnet, hrnet_options
 from manypose.networks import hrnet, pose_resnet, resnet_paf
 
-# Number of the module in torchvision's `features` -> layer of OpenPose's network, which keeps VGG-19 up to conv4_2.
-VGG19_LAYERS = {
-    "0": "conv1_1",
-    "2": "conv1_2",
-    "5": "conv2_1",
-    "7": "conv2_2",
-    "10": "conv3_1",
-    "12": "conv3_2",
-    "14": "conv3_3",
-    "16": "conv3_4",
-    "19": "conv4_1",
-    "21": "conv4_2",
-}
 _VGG19_LATER = re.compile(r"features\.(23|25|28|30|32|34)\.(weight|bias)|classifier\.[036]\.(weight|bias)")
 _HRNET_CLASSIFIER = re.compile(r"(incre_modules|downsamp_modules|final_layer\.[01]|classifier)\..*")
 
 
 def _vgg19_name(name: str) -> str | None:
-    match = re.fullmatch(r"features\.(\d+)\.(weight|bias)", name)
-    return f"{VGG19_LAYERS[match[1]]}.{match[2]}" if match and match[1] in VGG19_LAYERS else None
+    match = re.fullmatch(r"features\.(0|[1-9][0-9]?)\.(weight|bias)", name)
+    layer = VGG_PLACES.get(int(match[1])) if match else None
+    return f"{layer}.{match[2]}" if match and layer else None
 
 
 def _vgg19_options(shapes: Shapes) -> dict[str, Any]:
-    if len(shapes) < len(VGG19_LAYERS):
+    if len(shapes) < len(VGG_PLACES):
         raise ValueError("a few layers that are called as in VGG-19")
     return {}
 
@@ -46,7 +35,7 @@ def _is_vgg19_spare(name: str) -> bool:
 
 
 def _is_vgg_paf_head(name: str) -> bool:
-    return name.rpartition(".")[0] not in VGG19_LAYERS.values()
+    return name.rpartition(".")[0] not in VGG_PLACES.values()
 
 
 def _hrnet_options(shapes: Shapes, *, network: str) -> dict[str, Any]:
@@ -87,26 +76,14 @@ LAYOUTS: tuple[Layout, ...] = (
             name="torchvision ResNet (ImageNet)",
             network=network,
             rename=same_name,
-            options=partial(_resnet_options, network=network),
-            input=RGB,
-            spare=lambda name: name in ("fc.weight", "fc.bias"),
-            head=lambda name: name.startswith(("deconv_layers.", "final_layer.")),
-            notes=_NOTES,
-        )
-        for network in pose_resnet.ENTRIES
-    ),
-    *(  # the same trunk: chosen by name alone, since the tensors cannot tell
-        Layout(
-            name="torchvision ResNet (ImageNet)",
-            network=network,
-            rename=same_name,
             options=partial(_resnet_options, network=network.replace("resnet_paf", "pose_resnet")),
             input=RGB,
             spare=lambda name: name in ("fc.weight", "fc.bias"),
             head=lambda name: name.startswith(("deconv_layers.", "final_layer.")),
             notes=_NOTES,
         )
-        for network in resnet_paf.ENTRIES
+        # The second have the same trunk: chosen by name alone, since the tensors cannot tell.
+        for network in (*pose_resnet.ENTRIES, *resnet_paf.ENTRIES)
     ),
     Layout(
         name="torchvision VGG-19 (ImageNet)",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from manypose.convert.layout import Layout, Shapes
+from manypose.convert.layout import Layout, Shapes, commonest, same_name
 from manypose.metadata import IMAGENET_MEAN, IMAGENET_SCALE, Decoding, InputSettings
 from manypose.networks import hrnet, lpn, pose_resnet
 
@@ -27,11 +27,11 @@ _HEADS = ("head.", "keypoint_head.")  # mmpose from 1.0 on, and before
 def hrnet_options(shapes: Shapes, *, network: str) -> dict[str, Any]:
     """Options of an HRNet; raises ValueError when the tensors are those of another one."""
     plan = hrnet.PLANS[network]
-    channels = _first(shapes, r"(transition1\.0\.0|stage[234]\.0\.branches\.0\.\d+\.conv\d)\.weight", axis=0)
+    channels = commonest(shapes, r"(transition1\.0\.0|stage[234]\.0\.branches\.0\.\d+\.conv\d)\.weight")
     if channels != plan.channels[0]:
         raise ValueError(f"{channels} channels on the finest branch")
     blocks = len(_indices(shapes, r"layer1\.(\d+)\."))
-    inner = _first(shapes, r"layer1\.\d+\.conv[12]\.weight", axis=0)
+    inner = commonest(shapes, r"layer1\.\d+\.conv[12]\.weight")
     options = _joints(shapes)
     if network.startswith("hrnet_w18_small"):
         return options | {"layer1_channels": inner, "layer1_blocks": blocks}
@@ -45,7 +45,7 @@ def lpn_options(shapes: Shapes, *, network: str) -> dict[str, Any]:
     if basic != (not _has_third_convolution(shapes)):
         raise ValueError("blocks of another kind")
     # A depthwise or grouped convolution has 1 or 2 channels where pose_resnet has all of them.
-    grouped = _first(shapes, rf"layer\d\.\d+\.conv{'[12]' if basic else '2'}\.weight", axis=1)
+    grouped = commonest(shapes, rf"layer\d\.\d+\.conv{'[12]' if basic else '2'}\.weight", axis=1)
     if grouped != lpn.GROUPS.get(network, 1):
         raise ValueError(f"{grouped} channels in a group")
     kinds = {"gc": ".att.conv_mask.", "se": ".att.fc."}
@@ -56,7 +56,7 @@ def lpn_options(shapes: Shapes, *, network: str) -> dict[str, Any]:
 def pose_resnet_options(shapes: Shapes, *, network: str) -> dict[str, Any]:
     """Options of a pose_resnet; raises ValueError when the tensors are those of another network."""
     check_resnet(shapes, network=network)
-    kernel = _first(shapes, r"deconv_layers\.[036]\.weight", axis=2)
+    kernel = commonest(shapes, r"deconv_layers\.[036]\.weight", axis=2)
     return _joints(shapes) | {"kernel": kernel}
 
 
@@ -65,22 +65,13 @@ def check_resnet(shapes: Shapes, *, network: str) -> None:
     _expect_blocks(shapes, pose_resnet.BLOCKS[network])
     if (network in pose_resnet.BASIC) == _has_third_convolution(shapes):
         raise ValueError("blocks of another kind")
-    if _first(shapes, r"layer\d\.\d+\.conv2\.weight", axis=1) < 8:
+    if commonest(shapes, r"layer\d\.\d+\.conv2\.weight", axis=1) < 8:
         raise ValueError("grouped convolutions")
 
 
 def _joints(shapes: Shapes) -> dict[str, Any]:
     """One tensor may be missing or faulty, which is to be named, so no single one decides where there are several."""
-    return {"joints": _first(shapes, r"final_layer\.(weight|bias)", axis=0)}
-
-
-def _first(shapes: Shapes, pattern: str, *, axis: int) -> int:
-    """The length of an axis that most of the tensors have whose names match; raises ValueError when there are none."""
-    matching = [shape for name, shape in shapes.items() if re.fullmatch(pattern, name)]
-    found = Counter(shape[axis] for shape in matching if len(shape) > axis)
-    if not found:
-        raise ValueError(f"no tensor is called {pattern}")
-    return found.most_common(1)[0][0]
+    return {"joints": commonest(shapes, r"final_layer\.(weight|bias)")}
 
 
 def _indices(shapes: Iterable[str], pattern: str) -> set[str]:
@@ -97,10 +88,6 @@ def _expect_blocks(shapes: Shapes, blocks: tuple[int, ...]) -> None:
 
 def _has_third_convolution(shapes: Shapes) -> bool:
     return len(_indices(shapes, r"layer\d\.\d+\.(conv3)\.weight")) > 0
-
-
-def same_name(name: str) -> str:
-    return name
 
 
 def mmpose_name(name: str) -> str | None:

@@ -187,7 +187,9 @@ def _look_for_strays(file: Path, rows: Mapping[Any, Sequence[Row]], ids: Collect
         return
     text = f"{file}: {sum(len(rows[key]) for key in strays)} annotations are of pictures that it does not list"
     if ids and len(strays) == len(rows) - sum(not rows[key] for key in ids):
-        raise DataError(f"{text}, as all of them are: image_id {strays[0]!r}, where images have ids like {next(iter(ids))!r}")
+        raise DataError(
+            f"{text}, as all of them are: image_id {strays[0]!r}, where images have ids like {next(iter(ids))!r}"
+        )
     _logger.warning("%s, such as image_id %r; they are left out", text, strays[0])
 
 

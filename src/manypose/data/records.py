@@ -164,10 +164,10 @@ def _parse_rle(value: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any
     if not isinstance(sides, (list, tuple)) or not isinstance(counts, (list, str, bytes)):
         raise ValueError("segmentation is an RLE without size or counts")
     if tuple(sides) != size[::-1]:
-        raise ValueError(f"segmentation is an RLE of size {list(sides)}, for a picture of height and width {size[::-1]}")
-    if isinstance(counts, list):
-        if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != size[0] * size[1]:
-            raise ValueError("segmentation is an RLE whose counts do not make up the picture")
+        raise ValueError(f"segmentation is an RLE of size {list(sides)}, for one of height and width {size[::-1]}")
+    pixels = size[0] * size[1]
+    if isinstance(counts, list) and not (all(type(n) is int and n >= 0 for n in counts) and sum(counts) == pixels):
+        raise ValueError("segmentation is an RLE whose counts do not make up the picture")
     return dict(value)
 
 

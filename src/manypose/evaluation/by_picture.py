@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from manypose.errors import DataError
 from manypose.evaluation.coco_ap import choose_sigmas
 from manypose.evaluation.coco_matching import MOST_PEOPLE
+from manypose.evaluation.nme import FACE_POINTS, face_errors
 from manypose.evaluation.oks import object_keypoint_similarity
 from manypose.evaluation.pck import TORSO, pck
 from manypose.evaluation.results_file import ResultTable
@@ -33,7 +34,8 @@ class PictureScores:
 def score_pictures(truth: Truth, table: ResultTable, people: Mapping[Any, People]) -> PictureScores | None:
     """The mean OKS of the labelled people of each picture; without sigmas, areas or boxes the share of joints found.
 
-    Found is within 0.2 of the torso, as in `pck`. `people` are those of `table`. None for joints that have neither.
+    Found is within 0.2 of the torso, as in `pck`. Of faces it is 1 less their NME, 0 for who was missed or has an NME
+    over 1. `people` are those of `table`. None for joints that have nothing of this.
     """
     if truth.sigmas is not None and all(row.get(key) for row in truth.annotations for key in ("area", "bbox")):
         found = picture_similarities(truth, table)
@@ -41,7 +43,20 @@ def score_pictures(truth: Truth, table: ResultTable, people: Mapping[Any, People
     if has_torso(truth):
         hits = picture_hits(truth, people)
         return PictureScores("PCK at 0.2", {key: hit / count for key, (hit, count) in hits.items() if count})
+    if len(truth.joints) in FACE_POINTS and truth.has_people:
+        return PictureScores("1 - NME", _face_scores(truth, table))
     return None
+
+
+def _face_scores(truth: Truth, table: ResultTable) -> dict[Any, float]:
+    scores: dict[Any, list[float]] = {}
+    try:
+        faces = face_errors(truth, table)
+    except DataError:  # nobody has both eyes
+        return {}
+    for image_id, errors in faces:
+        scores.setdefault(image_id, []).append(0.0 if errors is None else max(0.0, 1 - float(np.nanmean(errors))))
+    return {image_id: float(np.mean(values)) for image_id, values in scores.items()}
 
 
 def has_torso(truth: Truth) -> bool:

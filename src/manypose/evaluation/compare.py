@@ -22,7 +22,7 @@ from manypose.evaluation.figures import HAND_POINTS
 from manypose.evaluation.nme import FACE_POINTS, box_hits, face_errors
 from manypose.evaluation.panels import found_people
 from manypose.evaluation.pckh import mean_hits
-from manypose.evaluation.results_file import ResultTable, check_results
+from manypose.evaluation.results_file import ResultTable, check_results, tabulate
 from manypose.evaluation.run import Plan
 from manypose.evaluation.run_folder import Run
 from manypose.evaluation.truth import Truth, read_image_ids, read_truth
@@ -199,7 +199,7 @@ def _share_difference(name: str, truth: Truth, sums: Sequence[Sums], draws: Coun
 def _face_sums(truth: Truth, rows: Rows) -> Sums:
     """The errors of the faces of each picture, and how many were found."""
     sums = dict.fromkeys(truth.image_ids, (0.0, 0.0))
-    for image_id, errors in face_errors(truth, rows):
+    for image_id, errors in face_errors(truth, tabulate(rows, truth)):
         if errors is not None:
             error, count = sums[image_id]
             sums[image_id] = error + float(np.nanmean(errors)), count + 1

@@ -36,6 +36,10 @@ def measure(truth: Truth, rows: Sequence[Row]) -> dict[str, Any]:
     """
     figures: dict[str, Any] = {"people_found": len(rows)}
     reasons: dict[str, str] = {}
+    if truth.sigmas is None:
+        reasons["average_precision"] = (
+            "nobody has said how exactly these joints can be placed: put `sigmas` into the category of the labels"
+        )
     for name, measured in _measures(truth):
         try:
             figures[name] = measured(truth, rows)

@@ -43,7 +43,7 @@ def normalised_mean_error(
     Raises `DataError` for a truth of other points, `FormatError` for rows at fault.
     """
     truth = read_truth(truth)
-    faces = face_errors(truth, results)
+    faces = face_errors(truth, tabulate(results, truth))
     labelled = [(image, errors) for image, errors in faces if errors is not None]
     whole = np.array([np.nanmean(errors) for _, errors in labelled])
     inner = np.array([np.nanmean(errors[JAW:]) for _, errors in labelled if not np.isnan(errors[JAW:]).all()])
@@ -61,14 +61,13 @@ def normalised_mean_error(
     }
 
 
-def face_errors(truth: Truth, results: Sequence[Mapping[str, Any]]) -> list[tuple[Any, Floats | None]]:
+def face_errors(truth: Truth, table: ResultTable) -> list[tuple[Any, Floats | None]]:
     """Of each labelled face with eye corners its picture and the errors (K,) of its points, None where it was missed.
 
     As in `normalised_mean_error`, which raises the same; NaN where a point is not labelled.
     """
     if len(truth.joints) not in FACE_POINTS:
         raise DataError(f"{truth.name}: has {len(truth.joints)} joints; NME is measured on faces with 68 or 70 points")
-    table = tabulate(results, truth)
     faces: list[tuple[Any, Floats | None]] = []
     for row, size in _sizes(truth, _eye_distance):
         errors = _least_errors(truth, table, row)

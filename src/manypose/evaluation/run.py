@@ -248,7 +248,8 @@ def _prepare(plan: Plan, truth: Truth) -> tuple[Opening, RowRules, Path | None]:
         rows = dict(like.rows)
         sized = any(name in given for name in _SIZES)
         own = {name: value for name, value in like.estimator.items() if not (sized and name in _SIZES)}
-        given = {**own, **given}
+        decoder = {**own.get("decoder", {}), **given.get("decoder", {})}  # setting by setting
+        given = {**own, **given} | ({"decoder": decoder} if decoder else {})
     if one_each and task in TOP_DOWN and "suppression" not in plan.options:
         given["suppression"] = "none"  # everybody in MPII is measured in his own box; the products leave nobody out
     boxes = None if plan.boxes in (None, "truth") else Path(str(plan.boxes))

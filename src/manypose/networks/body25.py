@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from manypose.errors import ModelError
-from manypose.networks.caffe import CaffeNetwork, check_options
+from manypose.networks.caffe import CaffeNetwork
 from manypose.networks.entry import Entry
 from manypose.networks.maps import Maps
+from manypose.networks.options import check_options
 
 HEATMAP_BRANCH, FIELD_BRANCH = 1, 2  # "L1" and "L2" in the names of the layers: the other way round than in vgg_paf
 BLOCKS = range(1, 6)
@@ -102,10 +102,9 @@ def body25(
     `width` multiplies the channels of all hidden layers, which are rounded to multiples of 8. Raises `ModelError` that
     names the option at fault.
     """
-    check_options("body25", joints=joints, fields=fields, width=width)
-    for name, count in (("field_stages", field_stages), ("heatmap_stages", heatmap_stages)):
-        if count < 1:
-            raise ModelError(f"body25: {name} is {count}, expected at least 1")
+    check_options(
+        "body25", joints=joints, fields=fields, field_stages=field_stages, heatmap_stages=heatmap_stages, width=width
+    )
     return Body25(joints=joints, fields=fields, field_stages=field_stages, heatmap_stages=heatmap_stages, width=width)
 
 

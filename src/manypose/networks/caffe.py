@@ -8,8 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from manypose.errors import ModelError
-from manypose.networks.trunks import scaled
+from manypose.networks.options import scaled
 
 # Convolutions of VGG-19 as far as conv3_4; a pool halves the sides after each block.
 VGG_BLOCKS = (
@@ -61,15 +60,3 @@ class CaffeNetwork(nn.Module):
         for names in VGG_BLOCKS:
             pictures = functional.max_pool2d(self.convolve(names, pictures), 2)
         return pictures
-
-
-def check_options(network: str, *, joints: int, width: float, fields: int = 2, stages: int = 1) -> None:
-    """Raise `ModelError` that names the network and the option at fault."""
-    if joints < 1:
-        raise ModelError(f"{network}: joints is {joints}, expected at least 1")
-    if fields < 2 or fields % 2:
-        raise ModelError(f"{network}: fields is {fields}, expected an even number: x and y of each limb")
-    if stages < 1:
-        raise ModelError(f"{network}: stages is {stages}, expected at least 1")
-    if not 0 < width <= 8:
-        raise ModelError(f"{network}: width is {width}, expected a factor over 0 and up to 8; 1 is as published")

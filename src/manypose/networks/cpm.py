@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from manypose.networks.caffe import CaffeNetwork, check_options
+from manypose.networks.caffe import CaffeNetwork
 from manypose.networks.entry import Entry
+from manypose.networks.options import check_options
 
 
 class Cpm(CaffeNetwork):

@@ -13,9 +13,9 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from manypose.errors import ModelError
 from manypose.networks.entry import Entry
-from manypose.networks.top_down import BasicBlock, Bottleneck, check_options, scaled
+from manypose.networks.options import check_options, scaled
+from manypose.networks.residual import BasicBlock, Bottleneck
 
 
 @dataclass(frozen=True)
@@ -180,10 +180,7 @@ def hrnet_w48(*, joints: int = 17, width: float = 1.0) -> Hrnet:
 
 
 def _build(name: str, joints: int, width: float, layer1_channels: int = 64, layer1_blocks: int = 4) -> Hrnet:
-    check_options(name, joints=joints, width=width)
-    for option, value in (("layer1_channels", layer1_channels), ("layer1_blocks", layer1_blocks)):
-        if value < 1:
-            raise ModelError(f"{name}: {option} is {value}, expected at least 1")
+    check_options(name, joints=joints, width=width, layer1_channels=layer1_channels, layer1_blocks=layer1_blocks)
     plan = PLANS[name]
     plan = Plan(plan.channels, plan.blocks, plan.modules, layer1_channels, layer1_blocks)
     return Hrnet(plan, joints=joints, width=width)

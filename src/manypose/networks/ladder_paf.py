@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from manypose.errors import ModelError
 from manypose.networks.entry import Entry
 from manypose.networks.maps import Maps
+from manypose.networks.options import check_options, scaled
 
 
 def convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -49,9 +49,7 @@ class LadderPaf(nn.Module):
     a CPU would spend a third of its time on moving them.
     """
 
-    def __init__(
-        self, joints: int, fields: int, *, channels: Sequence[int], blocks: Sequence[int], up: int, head_blocks: int
-    ) -> None:
+    def __init__(self, joints: int, fields: int, *, channels: Sequence[int], blocks: Sequence[int], up: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             convolution(3, channels[0], kernel=7, stride=4), *(ResidualBlock(channels[0]) for _ in range(blocks[0]))
@@ -62,7 +60,6 @@ class LadderPaf(nn.Module):
         )
         self.lateral = nn.ModuleList(nn.Conv2d(width, up, 1) for width in channels[1:])
         self.merge = nn.ModuleList(convolution(up, up) for _ in channels[1:-1])
-        self.head = nn.Sequential(*(ResidualBlock(up) for _ in range(head_blocks)))
         self.heatmaps = nn.Conv2d(up, joints + 1, 1)
         self.fields = nn.Conv2d(up, fields, 1)
         nn.init.zeros_(self.heatmaps.weight)
@@ -79,7 +76,6 @@ class LadderPaf(nn.Module):
             reversed(levels[:-1]), reversed(self.lateral[:-1]), reversed(self.merge), strict=True
         ):
             x = merge(functional.interpolate(x, scale_factor=2.0, mode="nearest") + lateral(level))
-        x = self.head(x)
         return (Maps(self.heatmaps(x), self.fields(x)),)
 
 
@@ -88,37 +84,20 @@ def ladder_paf(*, joints: int = 18, fields: int = 38, width: float = 1.0) -> Lad
 
     Raises `ModelError` that names the option at fault.
     """
-    return _ladder(joints, fields, width, channels=(32, 64, 128, 192), blocks=(0, 1, 2, 2), up=64, head_blocks=0)
+    return _ladder("ladder_paf", joints, fields, width, channels=(32, 64, 128, 192), blocks=(0, 1, 2, 2), up=64)
 
 
 def ladder_paf_small(*, joints: int = 18, fields: int = 38, width: float = 1.0) -> LadderPaf:
     """A smaller and faster one, for tests and weak machines; options and errors are those of `ladder_paf`."""
-    return _ladder(joints, fields, width, channels=(24, 32, 64, 96), blocks=(0, 1, 1, 1), up=32, head_blocks=0)
+    return _ladder("ladder_paf_small", joints, fields, width, channels=(24, 32, 64, 96), blocks=(0, 1, 1, 1), up=32)
 
 
 def _ladder(
-    joints: int,
-    fields: int,
-    width: float,
-    *,
-    channels: Sequence[int],
-    blocks: Sequence[int],
-    up: int,
-    head_blocks: int,
+    name: str, joints: int, fields: int, width: float, *, channels: Sequence[int], blocks: Sequence[int], up: int
 ) -> LadderPaf:
-    if joints < 1:
-        raise ModelError(f"joints is {joints}, expected at least 1")
-    if fields < 2 or fields % 2:
-        raise ModelError(f"fields is {fields}, expected an even number: x and y of each limb")
-    if not 0 < width <= 8:
-        raise ModelError(f"width is {width}, expected a factor over 0 and up to 8")
-
-    def scaled(count: int) -> int:
-        return max(8, 8 * round(count * width / 8))
-
-    return LadderPaf(
-        joints, fields, channels=[scaled(c) for c in channels], blocks=blocks, up=scaled(up), head_blocks=head_blocks
-    )
+    check_options(name, joints=joints, fields=fields, width=width)
+    channels = [scaled(count, width) for count in channels]
+    return LadderPaf(joints, fields, channels=channels, blocks=blocks, up=scaled(up, width))
 
 
 _SOURCE = "manypose; way up of arXiv 1612.03144, blocks of arXiv 1512.03385, maps of arXiv 1812.08008"

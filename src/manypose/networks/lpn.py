@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from manypose.errors import ModelError
 from manypose.networks.entry import Entry
-from manypose.networks.top_down import check_options, scaled, shortcut, stem
+from manypose.networks.options import check_options, scaled
+from manypose.networks.residual import RESNET_BLOCKS, shortcut, stem
 
 Attention = Literal["gc", "se", "none"]
 BlockMaker = Callable[[int, int, int], nn.Module]  # of inputs, outputs and stride
@@ -157,14 +158,14 @@ def _enlarge(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 BLOCKS = {
-    "lpn_18": (2, 2, 2, 2),
-    "lpn_18h": (2, 2, 2, 2),
-    "lpn_34": (3, 4, 6, 3),
-    "lpn_34h": (3, 4, 6, 3),
-    "lpn_50": (3, 4, 6, 3),
+    "lpn_18": RESNET_BLOCKS[18],
+    "lpn_18h": RESNET_BLOCKS[18],
+    "lpn_34": RESNET_BLOCKS[34],
+    "lpn_34h": RESNET_BLOCKS[34],
+    "lpn_50": RESNET_BLOCKS[50],
     "lpn_100": (3, 13, 30, 3),
-    "lpn_101": (3, 4, 23, 3),
-    "lpn_152": (3, 8, 36, 3),
+    "lpn_101": RESNET_BLOCKS[101],
+    "lpn_152": RESNET_BLOCKS[152],
 }
 GROUPS = {"lpn_18": 1, "lpn_18h": 2, "lpn_34": 1, "lpn_34h": 2}  # channels in a group of the networks of basic blocks
 

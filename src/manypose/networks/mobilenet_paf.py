@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from manypose.errors import ModelError
 from manypose.networks.entry import Entry
 from manypose.networks.maps import Maps
+from manypose.networks.options import check_options, scaled
 from manypose.networks.trunks import ResNetTrunk, vgg19_trunk
-from manypose.networks.trunks import scaled as _scale
 
 Trunk = Literal["mobilenet", "vgg19", "resnet18", "resnet50"]
 Context = Literal["osokin", "omz"]
@@ -36,7 +36,7 @@ class MobilenetPaf(nn.Module):
         self, *, joints: int, fields: int, refinements: int, width: float, trunk: Trunk, context: Context
     ) -> None:
         super().__init__()
-        narrow, wide = _scale(128, width), _scale(512, width)
+        narrow, wide = scaled(128, width), scaled(512, width)
         maps = (joints + 1, fields)
         self.model, channels = _trunk(trunk, width)
         self.cpm = (_Context if context == "osokin" else _OpenModelZooContext)(channels, narrow)
@@ -70,14 +70,9 @@ def mobilenet_paf(
     author, "osokin", or that of his network in OpenVINO's Open Model Zoo, "omz" (human-pose-estimation-0001, for BGR
     values (x - 128) / 255). Raises `ModelError` that names the option at fault.
     """
-    if joints < 1:
-        raise ModelError(f"mobilenet_paf: joints is {joints}, expected at least 1")
-    if fields < 2 or fields % 2:
-        raise ModelError(f"mobilenet_paf: fields is {fields}, expected an even number: x and y of each limb")
+    check_options("mobilenet_paf", joints=joints, fields=fields, width=width)
     if refinements < 0:
         raise ModelError(f"mobilenet_paf: refinements is {refinements}, expected 0 or more")
-    if not 0 < width <= 8:
-        raise ModelError(f"mobilenet_paf: width is {width}, expected a factor over 0 and up to 8; 1 is as published")
     for option, value, known in (("trunk", trunk, get_args(Trunk)), ("context", context, get_args(Context))):
         if value not in known:
             raise ModelError(f"mobilenet_paf: {option} is {value!r}, expected one of {', '.join(known)}")
@@ -89,9 +84,9 @@ def mobilenet_paf(
 def _trunk(name: Trunk, width: float) -> tuple[nn.Module, int]:
     """A trunk at stride 8, and the channels that it gives."""
     if name == "mobilenet":
-        return _mobilenet(width), _scale(512, width)
+        return _mobilenet(width), scaled(512, width)
     if name == "vgg19":
-        return vgg19_trunk(width=width), _scale(512, width)
+        return vgg19_trunk(width=width), scaled(512, width)
     resnet = ResNetTrunk(int(name.removeprefix("resnet")), levels=3, stride=8, width=width)
     return resnet, resnet.channels
 
@@ -129,7 +124,7 @@ def _separable_elu(channels: int, *, bias: bool = False) -> nn.Sequential:
 
 def _mobilenet(width: float) -> nn.Sequential:
     """MobileNet v1 as far as its layer conv5_5; a dilation replaces the stride of conv4_2, so the stride stays 8."""
-    c32, c64, c128, c256, c512 = (_scale(channels, width) for channels in (32, 64, 128, 256, 512))
+    c32, c64, c128, c256, c512 = (scaled(channels, width) for channels in (32, 64, 128, 256, 512))
     first = nn.Sequential(
         nn.Conv2d(3, c32, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(c32), nn.ReLU(inplace=True)
     )

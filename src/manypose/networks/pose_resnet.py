@@ -13,13 +13,17 @@ from torch import Tensor, nn
 
 from manypose.errors import ModelError
 from manypose.networks.entry import Entry
-from manypose.networks.top_down import BasicBlock, Bottleneck, check_options, scaled, stem
+from manypose.networks.options import check_options, scaled
+from manypose.networks.residual import (
+    BOTTLENECKS_FROM,
+    PADDINGS,
+    RESNET_BLOCKS,
+    BasicBlock,
+    Bottleneck,
+    deconvolutions,
+    stem,
+)
 
-PADDINGS = {
-    4: (1, 0),
-    3: (1, 1),
-    2: (0, 0),
-}  # of a transposed convolution that doubles the size: padding, output padding
 BlockMaker = Callable[..., nn.Module]  # of inputs, channels and stride=
 
 
@@ -56,9 +60,7 @@ class PoseResnet(nn.Module):
             layers.append(nn.Sequential(block(inputs, channels, stride=1 if n == 0 else 2), *rest))
             inputs = outputs
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
-        self.deconv_layers = nn.Sequential(
-            *(part for source in (inputs, head, head) for part in _enlarge(source, head, kernel))
-        )
+        self.deconv_layers = deconvolutions(inputs, head, kernel=kernel)
         self.final_layer = nn.Conv2d(head, joints, 1)
 
     def forward(self, crops: Tensor) -> Tensor:
@@ -68,23 +70,8 @@ class PoseResnet(nn.Module):
         return x
 
 
-def _enlarge(inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
-    padding, output_padding = PADDINGS[kernel]
-    return [
-        nn.ConvTranspose2d(inputs, outputs, kernel, 2, padding, output_padding, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    ]
-
-
-BLOCKS = {
-    "pose_resnet_18": (2, 2, 2, 2),
-    "pose_resnet_34": (3, 4, 6, 3),
-    "pose_resnet_50": (3, 4, 6, 3),
-    "pose_resnet_101": (3, 4, 23, 3),
-    "pose_resnet_152": (3, 8, 36, 3),
-}
-BASIC = ("pose_resnet_18", "pose_resnet_34")  # the others are of bottlenecks
+BLOCKS = {f"pose_resnet_{depth}": blocks for depth, blocks in RESNET_BLOCKS.items()}
+BASIC = tuple(f"pose_resnet_{depth}" for depth in RESNET_BLOCKS if depth < BOTTLENECKS_FROM)  # others: of bottlenecks
 
 
 def pose_resnet_18(*, joints: int = 17, width: float = 1.0, kernel: int = 4) -> PoseResnet:

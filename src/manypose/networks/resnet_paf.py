@@ -12,10 +12,11 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from manypose.errors import ModelError
 from manypose.networks.entry import Entry
 from manypose.networks.maps import Maps
-from manypose.networks.trunks import ResNetTrunk, scaled
+from manypose.networks.options import check_options, scaled
+from manypose.networks.residual import deconvolutions
+from manypose.networks.trunks import ResNetTrunk
 
 
 class ResNetPaf(ResNetTrunk):
@@ -30,11 +31,7 @@ class ResNetPaf(ResNetTrunk):
         super().__init__(depth, width=width)
         channels = scaled(256, width)
         self.fields = fields
-        self.deconv_layers = nn.Sequential()
-        for inputs in (self.channels, channels, channels):
-            self.deconv_layers.append(nn.ConvTranspose2d(inputs, channels, 4, 2, 1, bias=False))
-            self.deconv_layers.append(nn.BatchNorm2d(channels))
-            self.deconv_layers.append(nn.ReLU(inplace=True))
+        self.deconv_layers = deconvolutions(self.channels, channels)
         self.final_layer = nn.Conv2d(channels, fields + joints + 1, 1)
 
     def forward(self, pictures: Tensor) -> tuple[Maps, ...]:  # type: ignore[override]
@@ -48,12 +45,7 @@ def resnet_paf(*, depth: int = 18, joints: int = 18, fields: int = 38, width: fl
     `width` multiplies all channels, which are rounded to multiples of 8. Raises `ModelError` that names the option at
     fault.
     """
-    if joints < 1:
-        raise ModelError(f"resnet_paf: joints is {joints}, expected at least 1")
-    if fields < 2 or fields % 2:
-        raise ModelError(f"resnet_paf: fields is {fields}, expected an even number: x and y of each limb")
-    if not 0 < width <= 8:
-        raise ModelError(f"resnet_paf: width is {width}, expected a factor over 0 and up to 8; 1 is as published")
+    check_options("resnet_paf", joints=joints, fields=fields, width=width)
     return ResNetPaf(depth, joints=joints, fields=fields, width=width)
 
 

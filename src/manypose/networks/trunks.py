@@ -7,20 +7,11 @@ load after the prefix `features.` (VGG) is taken off and the layers that are not
 
 from __future__ import annotations
 
-from typing import cast
-
 from torch import Tensor, nn
-from torch.nn import functional
 
 from manypose.errors import ModelError
-
-RESNET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-BOTTLENECKS_FROM = 50  # layers; the shallower ResNets have blocks of two 3x3 convolutions
-
-
-def scaled(channels: int, width: float) -> int:
-    """Channels times `width`, as a multiple of 8 and at least 8."""
-    return max(8, 8 * round(channels * width / 8))
+from manypose.networks.options import scaled
+from manypose.networks.residual import BOTTLENECKS_FROM, RESNET_BLOCKS, BasicBlock, Bottleneck, stem
 
 
 def vgg19_trunk(*, width: float = 1.0) -> nn.Sequential:
@@ -53,7 +44,7 @@ class ResNetTrunk(nn.Module):
         self.conv1 = nn.Conv2d(3, first, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(first)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        block = _Bottleneck if depth >= BOTTLENECKS_FROM else _Basic
+        block = Bottleneck if depth >= BOTTLENECKS_FROM else BasicBlock
         inputs, reached, dilation = first, 4, 1
         for level, count in enumerate(RESNET_BLOCKS[depth][:levels]):
             step = 1 if level == 0 or reached == stride else 2
@@ -62,60 +53,14 @@ class ResNetTrunk(nn.Module):
             layer = nn.Sequential(block(inputs, channels, stride=step, dilations=(before, dilation)))
             inputs = channels * block.expansion
             for _ in range(count - 1):
-                layer.append(block(inputs, channels, stride=1, dilations=(dilation, dilation)))
+                layer.append(block(inputs, channels, dilations=(dilation, dilation)))
             self.add_module(f"layer{level + 1}", layer)
             reached *= step
         self.channels = inputs
 
     def forward(self, pictures: Tensor) -> Tensor:
-        features = self.maxpool(functional.relu(self.bn1(self.conv1(pictures)), inplace=True))
+        features = stem(self, pictures)
         for name, layer in self.named_children():
             if name.startswith("layer"):
                 features = layer(features)
-        return cast(Tensor, features)
-
-
-class _Basic(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; `dilations` are those of before and behind the stride."""
-
-    expansion = 1
-
-    def __init__(self, inputs: int, channels: int, *, stride: int, dilations: tuple[int, int]) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, channels, 3, stride, dilations[0], dilations[0], bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, dilations[1], dilations[1], bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample = _shortcut(inputs, channels, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
-        return functional.relu(self.bn2(self.conv2(y)) + self.downsample(x), inplace=True)
-
-
-class _Bottleneck(nn.Module):
-    """A 3x3 convolution, with the stride and the first of `dilations`, between two of 1x1, beside a shortcut."""
-
-    expansion = 4
-
-    def __init__(self, inputs: int, channels: int, *, stride: int, dilations: tuple[int, int]) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, channels, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride, dilations[0], dilations[0], bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, self.expansion * channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(self.expansion * channels)
-        self.downsample = _shortcut(inputs, self.expansion * channels, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
-        y = functional.relu(self.bn2(self.conv2(y)), inplace=True)
-        return functional.relu(self.bn3(self.conv3(y)) + self.downsample(x), inplace=True)
-
-
-def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """The way past a block: nothing at all where size and channels stay."""
-    if stride == 1 and inputs == outputs:
-        return nn.Sequential()
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        return features

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from manypose.networks.caffe import CaffeNetwork, check_options
+from manypose.networks.caffe import CaffeNetwork
 from manypose.networks.entry import Entry
 from manypose.networks.maps import Maps
+from manypose.networks.options import check_options
 
 FIELD_BRANCH, HEATMAP_BRANCH = 1, 2  # "L1" and "L2" in the names of the layers
 DROPOUT = 0.2

@@ -14,7 +14,7 @@ import yaml
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.rank_zero import _get_rank
-from lightning.pytorch import callbacks, loggers
+from lightning.pytorch import callbacks
 from torch.multiprocessing.spawn import ProcessException
 
 from manypose.errors import ManyposeError, OutputError, RecipeError
@@ -32,7 +32,15 @@ from manypose.training.mishaps import ForkingTrainer, StopAtBadNumbers, explain
 from manypose.training.module import Training
 from manypose.training.provenance import describe_run
 from manypose.training.recipe import Recipe
-from manypose.training.saving import LAST, SafeCheckpoints, SaveOnExit, make_savers, remove_parts
+from manypose.training.saving import (
+    LAST,
+    CsvLog,
+    SafeCheckpoints,
+    SaveOnExit,
+    TensorBoardLog,
+    make_savers,
+    remove_parts,
+)
 from manypose.training.start import Taken, read_step, start_from
 from manypose.training.task import Task, make_task
 from manypose.training.validation import Validation, make_validation, names_of
@@ -40,12 +48,13 @@ from manypose.training.validation import Validation, make_validation, names_of
 FORKED = "ddp_fork"
 
 
-def train(recipe: Recipe, *, progress: bool = True) -> Path:
+def train(recipe: Recipe, *, progress: bool = True, watchers: Sequence[callbacks.Callback] = ()) -> Path:
     """Train by a recipe; gives the path of the last checkpoint (averaged weights in `state_dict`).
 
     Writes `recipe.yaml`, `provenance.yaml`, `init.txt` (which tensors `init` gave), `val.txt` (what `val_size` has
     split off), CSV and TensorBoard logs and checkpoints to the folder `out/name`. After SIGTERM or Ctrl-C the run
     ends with the step that it is at and is saved as usual; `resume` goes on from there as if nothing had happened.
+    `watchers` are callbacks of Lightning that see the run beside our own.
 
     Raises `RecipeError`, `DataError`, and `OutputError` where a run of this name is there, before anything starts;
     `TrainingError` for a loss that is no number and for too little memory.
@@ -65,15 +74,13 @@ def train(recipe: Recipe, *, progress: bool = True) -> Path:
     module.provenance = provenance = describe_run(recipe)
     if is_first:
         _describe(folder, recipe, provenance, taken, validation)
-    trainer = _make_trainer(recipe, folder, progress, first_step, steps, validation)
+    trainer = _make_trainer(recipe, folder, progress, first_step, steps, validation, watchers)
     before = _changed(folder / LAST)
     _fit(trainer, module, loader, recipe)
     if is_first and _changed(folder / LAST) == before:
-        newest = max(folder.glob("step-*.ckpt"), default="none")
-        raise OutputError(
-            f"{folder / LAST}: the end of the run could not be saved, since the disk is full; the newest checkpoint is "
-            f"{newest}: make room and `resume` it"
-        )
+        newest = max(folder.glob("step-*.ckpt"), default=None)
+        rest = f"make room and `resume` {newest}, the newest checkpoint" if newest else "there is no checkpoint of it"
+        raise OutputError(f"{folder / LAST}: the end of the run could not be saved, since the disk is full; {rest}")
     return folder / LAST
 
 
@@ -161,7 +168,13 @@ def _refuse_overlap(train: Sequence[PictureSet], val: Sequence[PictureSet]) -> N
 
 
 def _make_trainer(
-    recipe: Recipe, folder: Path, progress: bool, first_step: int, steps: int, validation: Validation | None
+    recipe: Recipe,
+    folder: Path,
+    progress: bool,
+    first_step: int,
+    steps: int,
+    validation: Validation | None,
+    more: Sequence[callbacks.Callback],
 ) -> lightning.Trainer:
     # A CSV log is written anew by each run, so one that goes on has its own.
     part = f"from_step_{first_step}" if first_step else ""
@@ -180,6 +193,7 @@ def _make_trainer(
         watchers.append(ExamplePictures(validation))
     if progress:
         watchers.append(callbacks.RichProgressBar(refresh_rate=10))
+    watchers += more
     strategy = _strategy(recipe)
     return (ForkingTrainer if strategy == FORKED else lightning.Trainer)(
         accelerator=recipe.device,
@@ -198,8 +212,8 @@ def _make_trainer(
         use_distributed_sampler=False,
         log_every_n_steps=recipe.log_every,
         logger=[
-            loggers.CSVLogger(folder, name="", version=part),
-            loggers.TensorBoardLogger(folder, name="", version=""),
+            CsvLog(folder, name="", version=part),
+            TensorBoardLog(folder, name="", version=""),
         ],
         callbacks=watchers,
         plugins=[SafeCheckpoints()],

@@ -15,11 +15,12 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch import callbacks
+from lightning.pytorch import callbacks, loggers
 
 from manypose.errors import OutputError
 
 LAST, PART = "last.ckpt", ".part"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 logger = logging.getLogger(__name__)
 
 
@@ -72,13 +73,46 @@ class SafeCheckpoints(TorchCheckpointIO):
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise error
-        if cause.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if cause.errno not in FULL:
             raise OutputError(f"{place}: the checkpoint cannot be written: {cause.strerror}") from None
         logger.error("%s: not saved: the disk is full; what was saved before is still there", place)
 
 
 def _kind(file: Path) -> str:
     return file.name.split("-")[0]
+
+
+class _Patient:
+    """A log that a full disk does not end the run for: what it could not write is left out."""
+
+    full = False
+
+    def log_metrics(self, *arguments: Any, **more: Any) -> None:
+        self._try("log_metrics", *arguments, **more)
+
+    def save(self) -> None:
+        self._try("save")
+
+    def finalize(self, status: str) -> None:
+        self._try("finalize", status)
+
+    def _try(self, name: str, *arguments: Any, **more: Any) -> None:
+        try:
+            getattr(super(), name)(*arguments, **more)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            if not self.full:
+                logger.error("%s: the disk is full: nothing more is logged", type(self).__name__)
+            self.full = True
+
+
+class CsvLog(_Patient, loggers.CSVLogger):
+    """The figures as a table, metrics.csv."""
+
+
+class TensorBoardLog(_Patient, loggers.TensorBoardLogger):
+    """The figures and pictures for TensorBoard."""
 
 
 def remove_parts(folder: Path) -> None:
@@ -106,6 +140,10 @@ class SaveOnExit(callbacks.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
         self._set_handlers()
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        # Lightning's logs count one too many from where a run goes on after a validation that was its end.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, index: int

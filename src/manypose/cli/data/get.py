@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import threading
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manypose.cli.arguments import add_command, whole_number
-from manypose.cli.terminal import complain, counted, say
+from manypose.cli.terminal import bars_of_bytes, complain, counted, say
 
 if TYPE_CHECKING:
     from manypose.cli.arguments import Subparsers
-    from manypose.data.get import Got, Progress
+    from manypose.data.get import Got
 
 NAMES = ("coco2017", "coco2014", "wholebody", "mpii", "lsp", "lspet", "crowdpose")
 
@@ -65,7 +61,7 @@ def run(arguments: Namespace) -> int:
     """Run the command; 1 when files remain that have to be fetched by hand."""
     from manypose.data.get import get_dataset
 
-    with _bars() as progress:
+    with bars_of_bytes() as progress:
         got = get_dataset(
             arguments.name,
             arguments.folder,
@@ -101,26 +97,3 @@ def _report(name: str, got: Got, parts: list[str]) -> int:
     part = f" --part {together[0]}" if together else ""
     say(f"next: manypose data check {got.folder}{part}")
     return 0
-
-
-@contextlib.contextmanager
-def _bars() -> Iterator[Progress | None]:
-    """One bar of bytes for each file, on stderr, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    tasks = {}
-    lock = threading.Lock()
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
-
-        def show(name: str, done: int, total: int | None) -> None:
-            with lock:
-                if name not in tasks:
-                    tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done, total=total)
-
-        yield show

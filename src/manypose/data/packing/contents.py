@@ -8,17 +8,15 @@ that is needed later and writes down where in the file it lies, so that HDF5's a
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from manypose.child import read_in_child, refuse
 from manypose.errors import DataError
 
-SLOWEST = 1 << 20  # bytes a second
-REFUSED = 3  # exit code of the reading process
 LARGEST_TEXT = 1 << 24
 
 # What h5py and lmdb raise where bits of a file are wrong.
@@ -36,16 +34,18 @@ def list_contents(place: Path, kind: str) -> list[dict[str, Any]]:
     size = place.stat().st_size
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "contents.jsonl"
-        command = [sys.executable, "-P", "-m", __name__, kind, str(place.absolute()), str(target)]
         try:
-            answer = subprocess.run(command, capture_output=True, timeout=60 + size / SLOWEST, check=False)
-        except subprocess.TimeoutExpired:
-            raise DataError(f"{place}: damaged: reading it comes to no end; pack or fetch it anew") from None
-        if answer.returncode == REFUSED:
-            raise DataError(f"{place}: {answer.stdout.decode(errors='replace')}; pack or fetch it anew")
-        if answer.returncode:
-            last = answer.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            raise DataError(f"{place}: damaged: reading it crashes ({last or answer.returncode}); fetch it anew")
+            read_in_child(
+                __name__,
+                kind,
+                str(place.absolute()),
+                str(target),
+                size=size,
+                error=DataError,
+                advice="pack or fetch it anew",
+            )
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from None
         with target.open(encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]
 
@@ -113,8 +113,7 @@ def main(kind: str, source: str, target: str) -> int:
             for entry in walk(Path(source)):
                 lines.write(json.dumps(entry) + "\n")
     except BROKEN as error:
-        sys.stdout.buffer.write(f"not a file of {kind.upper()}, or damaged: {str(error)[:200]}".encode())
-        return REFUSED
+        return refuse(f"not a file of {kind.upper()}, or damaged: {str(error)[:200]}; pack or fetch it anew")
     return 0
 
 

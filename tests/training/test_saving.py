@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import loggers
 from tiny_runs import IGNORED, assert_same_weights, load, logged, recipe
 
 from manypose.data.samples import FieldSamples
@@ -200,3 +201,14 @@ def test_nothing_half_written_stands_in_a_checkpoints_place(tmp_path: Path, monk
     monkeypatch.undo()
     assert torch.equal(load(place)["weights"], torch.ones(3))
     assert os.listdir(tmp_path) == [LAST]
+
+
+def test_a_full_disk_ends_the_logs_and_not_the_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def save(_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(loggers.CSVLogger, "save", save)
+    assert load(train(recipe(folder, name="unlogged", max_steps=2), progress=False))["global_step"] == 2
+    assert caplog.text.count("CsvLog: the disk is full: nothing more is logged") == 1

@@ -25,8 +25,8 @@ class HelpLayout(RawDescriptionHelpFormatter):
     def add_argument(self, action: Action) -> None:
         super().add_argument(action)
         if action.nargs == PARSER:  # argparse forgets that the names of commands are indented once more
-            commands = [len(name) for name in action.choices or ()]
-            self._action_max_length = max(self._action_max_length, 2 * self._indent_increment + max(commands, default=0))
+            longest = max(map(len, action.choices or ()), default=0)
+            self._action_max_length = max(self._action_max_length, 2 * self._indent_increment + longest)
 
 
 def add_command(

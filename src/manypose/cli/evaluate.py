@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from manypose.cli.arguments import add_command, add_model_options, number, positive, whole_number
 from manypose.cli.figures import figure_table, rows_of
-from manypose.cli.terminal import console, counted, progress_bar, say, table
+from manypose.cli.terminal import console, counted, one_line, progress_bar, say, table
 from manypose.errors import OutputError
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ def _evaluate(arguments: Namespace) -> int:
     model = first.manifest["model"] or {"name": str(plan.results), "device": "found before"}
     say(f"{model['name']} on {Path(truth.name).name}: {pictures}, {model['device']}")
     console().print(figure_table(runs))
+    for name, reason in (first.figures.get("not_measured") or {}).items():
+        say(f"{one_line(name)}: not measured: {reason}")
     for file in written:
         say(f"-> {file}")
     return 0

@@ -33,15 +33,15 @@ def readers_silent() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def faults_in_own_words(*, skip: bool) -> Iterator[None]:
-    """Advise the command's option, where the library advises its argument, for a fault that stops a reader."""
+def faults_in_own_words(*, skip: bool, option: str | None = "--skip") -> Iterator[None]:
+    """Advise the command's `option` (None: it has none), not the library's argument, for a fault that stops it."""
     from manypose.data.faults import FaultyEntryError
     from manypose.errors import DataError
 
     try:
         yield
     except FaultyEntryError as error:
-        advice = "" if skip else ", or leave such entries out with --skip"
+        advice = "" if skip or option is None else f", or leave such entries out with {option}"
         raise DataError(f"{error.fault}; mend it (`manypose data check` finds all){advice}") from None
 
 

@@ -51,7 +51,7 @@ def test_a_network_that_gives_its_teachers_maps_has_nothing_to_learn(taught: tup
     task, network, file = taught
     with torch.no_grad():
         losses = Teacher(task, file, weight=2.0).losses(stages_of(network, task.normalise(pictures())), pictures())
-    assert set(losses) == {"distil_heatmaps", "distil_fields"}
+    assert set(losses) == {"teacher_heatmaps", "teacher_fields"}
     assert all(float(value) < 1e-9 for value in losses.values())
 
 
@@ -80,29 +80,48 @@ def test_joints_that_the_teacher_lacks_do_not_count(taught: tuple[Task, Any, Pat
     assert teacher.fields == [None] * 8  # all limbs of a kite begin at its nose
     with torch.no_grad():
         losses = teacher.losses(stages_of(network, task.normalise(pictures())), pictures())
-    assert float(losses["distil_fields"]) == 0
-    assert float(losses["distil_heatmaps"]) < 1e-9
+    assert float(losses["teacher_fields"]) == 0
+    assert float(losses["teacher_heatmaps"]) < 1e-9
 
 
 def test_fields_that_lie_between_the_cells_are_moved_onto_them() -> None:
     ramp = np.arange(5, dtype=np.float32) * np.ones((1, 1, 5, 1), np.float32)
     np.testing.assert_allclose(_move(ramp, 0.4375)[0, 0, 0], [0.4375, 1.4375, 2.4375, 3.4375, 4.0])
+    np.testing.assert_allclose(_move(ramp, -0.4375)[0, 0, 0], [0, 0.5625, 1.5625, 2.5625, 3.5625])
+
+
+@pytest.mark.parametrize(("rules", "shift"), [("ours", 0.0), ("cmu", -3.5 / 8)])
+def test_only_what_the_fields_lie_apart_is_moved(taught: tuple[Task, Any, Path], rules: str, shift: float) -> None:
+    task, _, file = taught
+    student = dataclasses.replace(task, recipe=task.recipe.model_copy(update={"target_rules": rules}))
+    assert Teacher(student, file, weight=1.0).shift == shift
+
+
+def test_a_process_opens_a_teacher_where_it_runs_it(taught: tuple[Task, Any, Path]) -> None:
+    """Not before: threads of the runtime are left behind where a run forks its processes."""
+    task, network, file = taught
+    student = dataclasses.replace(task, recipe=task.recipe.model_copy(update={"devices": 2, "threads": 0}))
+    teacher = Teacher(student, file, weight=1.0)
+    assert "model" not in vars(teacher)
+    with torch.no_grad():
+        teacher.losses(stages_of(network, task.normalise(pictures())), pictures())
+    assert teacher.model.session.get_session_options().intra_op_num_threads == 1
 
 
 def test_a_run_learns_from_labels_and_a_teacher(taught: tuple[Task, Any, Path], tmp_path: Path) -> None:
     task, _, file = taught
-    recipe = task.recipe.model_copy(update={"distil": file, "out": tmp_path, "log_every": 1})
+    recipe = task.recipe.model_copy(update={"teacher": file, "out": tmp_path, "log_every": 1})
     last = train(recipe, progress=False)
-    assert "losses/distil_fields" in (last.parent / "metrics.csv").read_text()
+    assert "losses/teacher_fields" in (last.parent / "metrics.csv").read_text()
     assert isinstance(Training(task, steps=1, epoch_length=1.0).teacher, type(None))
 
 
 def test_a_teacher_of_another_kind_is_refused(taught: tuple[Task, Any, Path], tmp_path: Path) -> None:
     task, _, file = taught
     crops = check_recipe(
-        SETTINGS | {"network": "lpn_18", "root": task.recipe.root, "distil": file, "out": tmp_path}, "test"
+        SETTINGS | {"network": "lpn_18", "root": task.recipe.root, "teacher": file, "out": tmp_path}, "test"
     )
-    with pytest.raises(RecipeError, match=r"distil: .* gives maps of another kind or stride than lpn_18"):
+    with pytest.raises(RecipeError, match=r"teacher: .* gives maps of another kind or stride than lpn_18"):
         train(crops, progress=False)
     strange = dataclasses.replace(task.skeleton, joints=("a", "b", "left_c", "right_c", "d"))
     with pytest.raises(RecipeError, match="has no joint of 'kite'"):

@@ -16,6 +16,7 @@ import yaml
 from manypose.convert.checkpoint import Checkpoint, Header, save_checkpoint
 from manypose.data.samples import FieldSamples
 from manypose.errors import DataError, OutputError, RecipeError
+from manypose.training.devices import check_devices, runs_on_cpu
 from manypose.training.module import load_task
 from manypose.training.program import train
 from manypose.training.recipe import Recipe
@@ -142,11 +143,46 @@ def test_faults_are_found_before_anything_starts(tmp_path: Path) -> None:
         ({"resume": tmp_path / "junk.ckpt"}, RecipeError, r"resume: .*junk\.ckpt is not a checkpoint"),
         ({"init": str(tmp_path / "none.ckpt")}, RecipeError, r"init: .*none\.ckpt cannot be read"),
         ({"init": str(tmp_path / "junk.ckpt")}, RecipeError, r"init: .*junk\.ckpt cannot be read"),
+        ({"teacher": "none.onnx"}, RecipeError, r"teacher: none\.onnx: no such file"),
         ({"data": [{"file": "no.json"}]}, DataError, r"no\.json: No such file"),
     ):
         with pytest.raises(error, match=message):
             train(recipe(tmp_path, **changes), progress=False)
     assert not (tmp_path / "runs").exists()
+
+
+def test_devices_that_are_not_there_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(RecipeError, match="device: PyTorch finds no GPU here; take device=cpu"):
+        train(recipe(tmp_path, device="cuda"), progress=False)
+    with pytest.raises(RecipeError, match="devices: there is no GPU to choose here"):
+        train(recipe(tmp_path, device="auto", devices="0,2"), progress=False)
+    assert runs_on_cpu(recipe(tmp_path, device="auto"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_devices(recipe(tmp_path, device="auto", devices="0,1"))
+    with pytest.raises(RecipeError, match="devices: this machine has 2 of them, with the numbers 0, 1"):
+        train(recipe(tmp_path, device="cuda", devices="0,2"), progress=False)
+
+
+def test_weights_of_joints_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    crops = recipe(tmp_path, network="lpn_18", optimiser="adam", joint_weights={"elbow": 2})
+    with pytest.raises(RecipeError, match="joint_weights: there is no joint 'elbow'; there are nose, "):
+        make_task(crops)
+
+
+def test_tensorboard_shows_losses_rates_and_pictures(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    last = train(recipe(tmp_path, val_size=1, val_every=2, max_steps=2), progress=False)
+    events = accumulator.EventAccumulator(str(last.parent))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert {"loss", "losses/heatmaps_1", "losses/fields_1", "val_loss", "val_metric"} <= scalars
+    assert any(name.startswith("lr-") for name in scalars)
+    assert "hp_metric" not in scalars
+    (picture,) = events.Images("examples")
+    assert (picture.width, picture.height) == (64, 64)
 
 
 def test_a_backbone_starts_a_network_and_says_what_it_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manypose.cli.arguments import add_command, add_model_options, number, positive, whole_number
+from manypose.cli.data.skipping import faults_in_own_words
 from manypose.cli.figures import figure_table, rows_of
 from manypose.cli.terminal import console, counted, one_line, progress_bar, say, table
 from manypose.errors import OutputError
@@ -117,7 +118,7 @@ def _add_other_options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Run the command; 1 when a run that is done again gives other figures."""
-    with _terminate_cleanly():
+    with _terminate_cleanly(), faults_in_own_words(skip=False, option=None):
         if arguments.again is not None:
             return _again(arguments)
         if arguments.data is None or (arguments.model is None) == (arguments.results is None):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manypose.cli.arguments import add_command, whole_number
+from manypose.cli.data.skipping import faults_in_own_words
 from manypose.cli.terminal import complain, counted, say
 from manypose.errors import MissingExtraError, require
 
@@ -65,6 +66,11 @@ def run(arguments: Namespace) -> int:
         return 0
     _log_to_stderr()
     progress = not arguments.quiet and sys.stdout.isatty()
+    with faults_in_own_words(skip=recipe.skip_broken, option="skip_broken=true"):
+        return _run(arguments, recipe, progress)
+
+
+def _run(arguments: Namespace, recipe: Recipe, progress: bool) -> int:
     if arguments.overfit is not None:
         return _overfit(recipe, arguments.overfit, progress)
     if arguments.find_rate:

@@ -62,12 +62,14 @@ def _data_faults(recipe: Recipe) -> Iterator[Fault]:
         for n, source in enumerate(getattr(recipe, key)):
             if source.server and len(getattr(recipe, key)) > 1:
                 yield (key, n, "server"), "samples of servers cannot be mixed with other sets here; mix them there"
+            if source.server and key == "val":
+                yield (key, n, "server"), "the validation needs pictures and labels: name a file here"
             if source.kind is not None and source.kind not in KINDS:
                 yield (key, n, "kind"), f"{source.kind!r} is none of {', '.join(KINDS)}"
     if recipe.val and recipe.val_size:
         yield ("val_size",), "val names the pictures to validate on already"
     if recipe.val_size and any(source.server for source in recipe.data):
-        yield ("val_size",), "a server's samples cannot be split here; start one with --split val and name it in val"
+        yield ("val_size",), "a server's samples cannot be split here: name a file of labels in val"
     if recipe.skeleton == "data" and any(source.server for source in recipe.data):
         yield ("skeleton",), "a server does not say what its joints are: name the skeleton"
 
@@ -94,6 +96,13 @@ def _network_faults(recipe: Recipe) -> Iterator[Fault]:
     for key in OF_CROPS if bottom_up else OF_BOTTOM_UP:
         if getattr(recipe, key) != Recipe.model_fields[key].default:
             yield (key,), f"has no effect on {recipe.network}, a {entry.task} network"
+    for key in ("joints", "fields", "width"):
+        if key in recipe.network_options:
+            where = "width" if key == "width" else "skeleton"
+            yield ("network_options", key), f"comes from the setting `{where}`: leave it out here"
+            return
+    if not bottom_up and recipe.data[0].server:
+        yield ("data", 0, "server"), f"servers make samples of bottom-up networks alone, {recipe.network} is none"
     if bottom_up and recipe.crop_size[0] != recipe.crop_size[1]:
         yield ("size",), "a bottom-up network is trained on squares: give one number"
     if recipe.loss is not None and (recipe.loss not in LOSSES or not LOSSES[recipe.loss].fits(bottom_up=bottom_up)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import distributed
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, default_collate
 
 from manypose.codecs.fields import FieldsCodec
 from manypose.codecs.targets import RULES
@@ -155,15 +156,43 @@ def make_loader(recipe: Recipe, samples: NumberedSamples, *, first_step: int = 0
     )
 
 
-def make_served_loader(recipe: Recipe) -> DataLoader[Any]:
-    """The batches that sample servers have made."""
+def make_served_loader(task: Task) -> DataLoader[Any]:
+    """The batches that sample servers have made; raises `DataError` for samples of another recipe as they come."""
     from manypose.data.serving.access import read_key
     from manypose.data.serving.client import ServedSamples
 
+    recipe = task.recipe
     (source,) = recipe.data
     key = None if source.server_key is None else read_key(recipe.root / source.server_key)
-    served = ServedSamples(source.server, mode=source.server_mode, split="train", key=key)
-    return DataLoader(served, batch_size=recipe.batch_size, num_workers=recipe.workers, drop_last=True)
+    heatmaps = len(task.skeleton) + 1
+    served = ServedSamples(source.server, mode=source.server_mode, split="train", key=key, heatmaps=heatmaps)
+    collate = functools.partial(_batch_of_served, shapes=_sample_shapes(task), server=source.name)
+    return DataLoader(
+        served, batch_size=recipe.batch_size, num_workers=recipe.workers, drop_last=True, collate_fn=collate
+    )
+
+
+def _sample_shapes(task: Task) -> dict[str, tuple[int, ...]]:
+    width, height = task.recipe.crop_size
+    grid = (height // task.codec.stride, width // task.codec.stride)
+    heatmaps, fields = len(task.skeleton) + 1, 2 * len(task.skeleton.fields)
+    channels = {"heatmaps": heatmaps, "fields": fields, "weights": heatmaps + fields}
+    return {"picture": (3, height, width), **{name: (count, *grid) for name, count in channels.items()}}
+
+
+def _batch_of_served(
+    samples: list[dict[str, torch.Tensor]], *, shapes: dict[str, tuple[int, ...]], server: str
+) -> dict[str, torch.Tensor]:
+    for sample in samples:
+        for name, shape in shapes.items():
+            found = tuple(sample[name].shape) if name in sample else "none"
+            if found != shape:
+                raise DataError(
+                    f"data: {server} sends {name} of shape {found}, where this recipe has {shape}: serve a recipe of "
+                    "the same skeleton, size and network"
+                )
+    batch: dict[str, torch.Tensor] = default_collate([{name: sample[name] for name in shapes} for sample in samples])
+    return batch
 
 
 def steps_of(recipe: Recipe, epoch_samples: int) -> int:
@@ -226,5 +255,5 @@ def single_thread(_: int) -> None:
 def data_files(recipe: Recipe) -> dict[str, Path]:
     """The files of labels that a run is made from, by the name that the recipe gives them."""
     sources = [*recipe.data, *recipe.val]
-    named = [path for source in sources for path in (source.file, source.teacher) if path is not None]
+    named = [path for source in sources for path in (source.file, source.teacher, source.masks) if path is not None]
     return {str(path): recipe.root / path for path in named}

@@ -41,8 +41,8 @@ class Training(lightning.LightningModule):
         if self.recipe.frozen_norms:
             freeze_norms(self.network)
         self.loss = make_loss(self.recipe, task)
-        weight = self.recipe.distil_weight
-        self.teacher = None if self.recipe.distil is None else Teacher(task, self.recipe.distil, weight=weight)
+        weight = self.recipe.teacher_weight
+        self.teacher = None if self.recipe.teacher is None else Teacher(task, self.recipe.teacher, weight=weight)
         self.batch_losses: list[Tensor] = []  # of the batches of this step so far, the mean of all processes each
 
     def setup(self, stage: str) -> None:
@@ -59,12 +59,12 @@ class Training(lightning.LightningModule):
         return values.sum()
 
     def _log_losses(self, names: Sequence[str], values: Tensor, index: int) -> None:
-        """Log the losses of a whole step: the mean over its batches and all processes."""
+        """Log the losses of a whole step, every so many: the mean over its batches and all processes."""
         if index % self.trainer.accumulate_grad_batches == 0:
             self.batch_losses.clear()
         self.batch_losses.append(self.trainer.strategy.reduce(values.float().clone(), reduce_op="mean"))
-        if (index + 1) % self.trainer.accumulate_grad_batches:
-            return
+        if (index + 1) % self.trainer.accumulate_grad_batches or (self.trainer.global_step + 1) % self.recipe.log_every:
+            return  # what is logged in vain costs as much as a good part of the optimiser's step
         means = torch.stack(self.batch_losses).mean(dim=0)
         self.log("loss", means.sum(), prog_bar=True)
         self.log_dict({f"losses/{name}": value for name, value in zip(names, means, strict=True)})

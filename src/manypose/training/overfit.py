@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from manypose.errors import DataError
+from manypose.training.devices import check_devices
 from manypose.training.loaders import SampleStream, read_pictures
 from manypose.training.module import Training
 from manypose.training.recipe import Recipe
@@ -64,6 +65,7 @@ def overfit(recipe: Recipe, count: int, *, most_steps: int = 1500, progress: boo
             "example_pictures": 0,
         }
     )
+    check_devices(steady)
     lightning.seed_everything(recipe.seed, verbose=False)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)

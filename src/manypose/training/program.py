@@ -18,6 +18,7 @@ from lightning.pytorch import callbacks
 from torch.multiprocessing.spawn import ProcessException
 
 from manypose.errors import ManyposeError, OutputError, RecipeError
+from manypose.training.devices import check_devices, runs_on_cpu
 from manypose.training.examples import ExamplePictures
 from manypose.training.loaders import (
     PictureSet,
@@ -59,6 +60,7 @@ def train(recipe: Recipe, *, progress: bool = True, watchers: Sequence[callbacks
     Raises `RecipeError`, `DataError`, and `OutputError` where a run of this name is there, before anything starts;
     `TrainingError` for a loss that is no number and for too little memory.
     """
+    check_devices(recipe)
     _check_launch(recipe)
     is_first = not _get_rank()  # of several processes that were each started with this command
     folder = _check_folder(recipe, is_first=is_first)
@@ -151,7 +153,7 @@ def _open_data(task: Task, first_step: int) -> tuple[Any, int, Validation | None
             raise RecipeError("epoch_samples: say how many samples of the server make an epoch")
         count = recipe.epoch_samples or recipe.samples_per_step
         val = read_pictures(task, train=False)[1]
-        return make_served_loader(recipe), count, make_validation(task, val)
+        return make_served_loader(task), count, make_validation(task, val)
     train, val = read_pictures(task)
     _refuse_overlap(train, val)
     samples = make_samples(task, train)
@@ -213,7 +215,7 @@ def _make_trainer(
         log_every_n_steps=recipe.log_every,
         logger=[
             CsvLog(folder, name="", version=part),
-            TensorBoardLog(folder, name="", version=""),
+            TensorBoardLog(folder, name="", version="", default_hp_metric=False),
         ],
         callbacks=watchers,
         plugins=[SafeCheckpoints()],
@@ -227,4 +229,4 @@ def _strategy(recipe: Recipe) -> str:
         return "auto"
     # On a CPU several processes of one thread do more than one with several threads; forked, they share pictures.
     is_launched = TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
-    return FORKED if recipe.device == "cpu" and recipe.nodes == 1 and not is_launched else "ddp"
+    return FORKED if runs_on_cpu(recipe) and recipe.nodes == 1 and not is_launched else "ddp"

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from manypose import __version__
+from manypose.data.packing.program import packed_kind
+from manypose.data.packing.shards import find_shards
 from manypose.errors import DataError
 from manypose.files import sha256_of
 from manypose.training.loaders import data_files
@@ -35,12 +37,15 @@ def describe_run(recipe: Recipe) -> dict[str, Any]:
 
 
 def _fingerprint(path: Path) -> str:
-    """The hash of a file of labels; of a folder, names and sizes of what is in it."""
+    """The hash of a file of labels; of a folder, names and sizes of what is in it, of numbered shards those of them."""
     import hashlib
 
     try:
         if path.is_file():
             return f"sha256:{sha256_of(path)}"
+        if packed_kind(path) == "webdataset" and not path.is_dir():
+            rows = [(shard.name, shard.stat().st_size) for shard in find_shards(path)]
+            return f"names:{hashlib.sha256(repr(rows).encode()).hexdigest()}"
         rows = sorted((str(part.relative_to(path)), part.stat().st_size) for part in path.rglob("*") if part.is_file())
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None

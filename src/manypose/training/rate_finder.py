@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from manypose.errors import RecipeError, TrainingError
+from manypose.training.devices import check_devices
 from manypose.training.loaders import (
     epoch_length,
     make_loader,
@@ -122,6 +123,7 @@ def find_rate(recipe: Recipe, *, steps: int = STEPS, progress: bool = False) -> 
     """
     if recipe.resume is not None:
         raise RecipeError("resume: the rate is sought for the start of a run; leave it out")
+    check_devices(recipe)
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -178,7 +180,7 @@ def _open_data(task: Task) -> tuple[Any, int]:
     """The batches of a run from its first step, and the samples of an epoch."""
     recipe = task.recipe
     if recipe.data[0].server:
-        return make_served_loader(recipe), recipe.epoch_samples or recipe.samples_per_step
+        return make_served_loader(task), recipe.epoch_samples or recipe.samples_per_step
     samples = make_samples(task, read_pictures(task)[0])
     return make_loader(recipe, samples), len(samples)
 

@@ -97,7 +97,7 @@ class Recipe(BaseModel):
     # The run
     name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$")
     out: Path = Path("runs")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     init: str | None = None
     resume: Path | None = None
 
@@ -150,8 +150,8 @@ class Recipe(BaseModel):
 
     # Loss
     loss: str | None = None
-    distil: Path | None = None
-    distil_weight: float = Field(1.0, gt=0)
+    teacher: Path | None = None
+    teacher_weight: float = Field(1.0, gt=0)
 
     # Optimiser
     optimiser: Literal["adam", "adamw", "sgd", "muon"] = "adamw"

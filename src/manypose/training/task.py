@@ -51,11 +51,14 @@ class Task:
     def normalise(self, picture: Tensor) -> Tensor:
         """RGB bytes (B, 3, H, W) as the float32 that `input` says, ready for the network."""
         ordered = picture.flip(1) if self.recipe.colours == "bgr" else picture
-        mean, scale = (
-            torch.tensor(values, dtype=torch.float32, device=picture.device).reshape(-1, 1, 1)
-            for values in (self.input.mean, self.input.scale)
-        )
-        return ((ordered.float() - mean) * scale).contiguous(memory_format=torch.channels_last)
+        values = ordered.to(torch.float32, memory_format=torch.channels_last)
+        mean, scale = (steps.to(values.device) for steps in self._steps)
+        return values.sub_(mean).mul_(scale)
+
+    @functools.cached_property
+    def _steps(self) -> tuple[Tensor, Tensor]:
+        mean, scale = (torch.tensor(values, dtype=torch.float32) for values in (self.input.mean, self.input.scale))
+        return mean.reshape(-1, 1, 1), scale.reshape(-1, 1, 1)
 
     def build_network(self) -> nn.Module:
         """The network with random weights."""
@@ -68,7 +71,8 @@ class Task:
 def make_task(recipe: Recipe, skeleton: Skeleton | None = None) -> Task:
     """The task of a recipe; `skeleton` is the one that it resolved to before, else it is read as the recipe says.
 
-    Raises `RecipeError` where a bottom-up network has no limbs to put people together by.
+    Raises `RecipeError` where a bottom-up network has no limbs to put people together by, and for `joint_weights` of
+    joints that there are not.
     """
     chosen = skeleton or _find_skeleton(recipe)
     stride = stride_of(recipe)
@@ -83,6 +87,9 @@ def make_task(recipe: Recipe, skeleton: Skeleton | None = None) -> Task:
             )
         sigma = recipe.sigma or FIELDS_SIGMA
         return Task(recipe, chosen, FieldsCodec(chosen, stride=stride, sigma=sigma, limb_width=recipe.limb_width))
+    unknown = sorted(set(recipe.joint_weights) - set(chosen.joints))
+    if unknown:
+        raise RecipeError(f"joint_weights: there is no joint {unknown[0]!r}; there are {', '.join(chosen.joints)}")
     is_convolutional_machine = kind in ("face", "hand")  # CMU's: maps at the centres of cells, and a background
     sigma = FIELDS_SIGMA / stride if is_convolutional_machine else crop_sigma(recipe.crop_size)
     codec = HeatmapCodec(

@@ -26,7 +26,7 @@ def test_gaussians_are_as_wide_as_rtmposes() -> None:
     assert (x.shape, y.shape, x.dtype) == ((1, 1, 384), (1, 1, 512), np.float32)
     assert x[0, 0, 110] == pytest.approx(np.exp(-(10**2) / 2 / 4.9**2), rel=2e-3)
     assert y[0, 0, 190] == pytest.approx(np.exp(-(10**2) / 2 / 5.66**2), rel=2e-3)
-    assert SimccCodec().encode(np.array([[[50, 100]]], np.float32), SIZE, sigma=6)[0][0, 0, 106] == pytest.approx(
+    assert SimccCodec(sigma=6).encode(np.array([[[50, 100]]], np.float32), SIZE)[0][0, 0, 106] == pytest.approx(
         np.exp(-0.5)
     )
 
@@ -42,7 +42,7 @@ def test_absent_joints_and_those_far_outside_weigh_nothing() -> None:
 
 def test_smoothed_labels_are_shares() -> None:
     keypoints = np.array([[[3.2, 7], [-0.4, 7]]], np.float32)
-    x, y, weights = SimccCodec().encode(keypoints, (8, 10), smoothing=0.1)
+    x, y, weights = SimccCodec(smoothing=0.1).encode(keypoints, (8, 10))
     assert x[0, 0].tolist() == pytest.approx([0.1 / 15] * 6 + [0.9] + [0.1 / 15] * 9)
     assert y.sum(axis=2)[0].tolist() == pytest.approx([1, 0])
     assert weights.tolist() == [[1, 0]]

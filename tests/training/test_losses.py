@@ -128,7 +128,7 @@ def test_the_keras_product_divides_by_ten_whatever_its_batch_is() -> None:
     )
 
 
-@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.fits(bottom_up=True)])
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if "bottom-up" in loss.kinds])
 def test_every_stage_and_branch_has_a_loss_that_is_a_mean_over_the_samples(name: str) -> None:
     heatmaps, fields, batch = bottom_up(3, batch=4)
     losses = LOSSES[name].function(heatmaps, fields, batch)
@@ -247,18 +247,18 @@ def test_the_targets_are_not_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "is_bottom_up", "expected"),
-    [(None, True, "focused"), (None, False, "joint-mse"), ("euclidean", True, "euclidean")],
+    ("name", "kind", "expected"),
+    [(None, "bottom-up", "focused"), (None, "crops", "joint-mse"), ("euclidean", "bottom-up", "euclidean")],
 )
-def test_a_recipe_names_its_loss_or_takes_that_of_its_task(name: str | None, is_bottom_up: bool, expected: str) -> None:
+def test_a_recipe_names_its_loss_or_takes_that_of_its_task(name: str | None, kind: str, expected: str) -> None:
     heatmaps, fields, batch = bottom_up(6)
-    loss = make_loss(SimpleNamespace(loss=name), SimpleNamespace(is_bottom_up=is_bottom_up))  # type: ignore[arg-type]
+    loss = make_loss(SimpleNamespace(loss=name), SimpleNamespace(kind=kind))  # type: ignore[arg-type]
     assert loss((heatmaps, fields), batch) == LOSSES[expected].function(heatmaps, fields, batch)
 
 
 def simcc_batch(**options: Any) -> Batch:
     keypoints = np.array([[[3.2, 10], [np.nan, np.nan]], [[8, 1], [15, 15.4]]], np.float32)
-    arrays = SimccCodec().encode(keypoints, (16, 24), **options)
+    arrays = SimccCodec(**options).encode(keypoints, (16, 24))
     pairs = zip(("simcc_x", "simcc_y", "weights"), arrays, strict=True)
     return {name: torch.from_numpy(array) for name, array in pairs}
 

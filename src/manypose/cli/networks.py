@@ -24,6 +24,7 @@ NAMES = (
     *("hrnet_w18_small_v1", "hrnet_w18_small_v2", "hrnet_w32", "hrnet_w48"),
     *("lpn_18", "lpn_18h", "lpn_34", "lpn_34h", "lpn_50", "lpn_100", "lpn_101", "lpn_152"),
     *("pose_resnet_18", "pose_resnet_34", "pose_resnet_50", "pose_resnet_101", "pose_resnet_152"),
+    *("simcc_resnet_18", "simcc_resnet_50", "simcc_hrnet_w32"),
 )
 WIDE = 190  # columns of a table that goes to a file or a pipe
 

@@ -21,10 +21,18 @@ class SimccCodec:
     """What the vectors mean: `split_ratio` bins stand for one pixel of the network's input.
 
     The score of a joint is the smaller one ("min", mmpose) or the mean ("mean", rtmlib) of the two maxima.
+    `sigma` (bins) and `smoothing` say how `encode` draws the targets.
     """
 
     split_ratio: float = 2.0
     score: Literal["min", "mean"] = "min"
+    sigma: float | None = None
+    smoothing: float | None = None
+
+    @property
+    def udp(self) -> bool:
+        """Whether crops are laid out as for UDP, as heatmaps' may be: never."""
+        return False
 
     @property
     def mirror_shift(self) -> int:
@@ -34,9 +42,7 @@ class SimccCodec:
         """
         return -round(self.split_ratio - 1)
 
-    def encode(
-        self, keypoints: Array, size: tuple[int, int], *, sigma: float | None = None, smoothing: float | None = None
-    ) -> tuple[Array, Array, Array]:
+    def encode(self, keypoints: Array, size: tuple[int, int]) -> tuple[Array, Array, Array]:
         """Targets for people (N, K, 2) in crops of `size` (w, h) pixels, where NaN marks absent joints.
 
         Gives `simcc_x` (N, K, w * split_ratio), `simcc_y` (N, K, h * split_ratio) and the joints' weights (N, K). The
@@ -52,15 +58,19 @@ class SimccCodec:
         for axis in range(2):
             bins = round(size[axis] * self.split_ratio)
             distances = np.abs(np.arange(bins) - nearest[..., axis, None])
-            spread = sigma or (size[axis] / 8) ** 0.5
-            if smoothing is None:
+            spread = self.sigma or (size[axis] / 8) ** 0.5
+            if self.smoothing is None:
                 target, reach = np.exp(-(distances**2) / (2 * spread**2)), 3 * spread + 1
             else:
-                target, reach = np.where(distances == 0, 1 - smoothing, smoothing / max(bins - 1, 1)), 1
+                target, reach = self._shares(distances), 1
             targets.append(target)
             there &= distances.min(axis=2) < reach
         across, down = (np.where(there[..., None], target, 0).astype(np.float32) for target in targets)
         return across, down, there.astype(np.float32)
+
+    def _shares(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        smoothing = self.smoothing or 0.0
+        return np.where(distances == 0, 1 - smoothing, smoothing / max(distances.shape[2] - 1, 1))
 
     def decode(self, simcc_x: Array, simcc_y: Array) -> tuple[Array, Array]:
         """Joints (B, K, 2) in pixels of the input and scores (B, K) of vectors (B, K, bins of x) and (B, K, of y).

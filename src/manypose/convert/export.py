@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from manypose.convert.binary import Budget, naming
 from manypose.errors import ModelError
 from manypose.files import write_bytes
+from manypose.metadata import SimccSettings
 from manypose.model import METADATA_KEY, Metadata
-from manypose.networks.maps import Maps
+from manypose.networks.maps import Maps, Vectors
 
 OPSET = 17
+FIRST = ("heatmaps", "simcc_x")  # of the outputs, as the networks give them
 STORED_HALF = ".half"  # ends the names of tensors that are stored in 16 bit and widened by the graph
 LARGEST_HALF = 65504.0  # the largest number of 16 bit
 
@@ -34,8 +36,8 @@ class _LastStage(nn.Module):
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         result = self.network(picture)
-        last = result[-1] if isinstance(result, tuple) else result
-        return tuple(last) if isinstance(last, Maps) else (last,)
+        last = result[-1] if isinstance(result, tuple) and not isinstance(result, Vectors) else result
+        return tuple(last) if isinstance(last, Maps | Vectors) else (last,)
 
 
 def export_onnx(
@@ -43,7 +45,8 @@ def export_onnx(
 ) -> None:
     """Write a network as a model file; raises `OutputError` when the file is there already.
 
-    The input (B, 3, h, w) and the outputs have dynamic batch, height and width. `half` stores the weights in 16 bit,
+    The input (B, 3, h, w) and the outputs have dynamic batch, height and width; of SimCC
+    the batch alone is. `half` stores the weights in 16 bit,
     batch norms folded into the convolutions, and computes so where the device can; inputs and outputs stay float32. A
     training cannot go on from such a file.
 
@@ -65,6 +68,8 @@ def _check_size(network: _LastStage, metadata: Metadata, file: Path) -> Tensor:
     width, height = metadata.input.size or (2 * metadata.input.stride,) * 2
     picture = torch.zeros(1, 3, height, width)
     stride = getattr(metadata.maps, "stride", 1)
+    if isinstance(metadata.maps, SimccSettings):
+        return _check_vectors(network, picture, metadata.maps.split_ratio, file)
     try:
         with torch.no_grad():
             sizes = {(maps.shape[3] * stride, maps.shape[2] * stride) for maps in network(picture)}
@@ -79,9 +84,22 @@ def _check_size(network: _LastStage, metadata: Metadata, file: Path) -> Tensor:
     return picture
 
 
+def _check_vectors(network: _LastStage, picture: Tensor, split_ratio: float, file: Path) -> Tensor:
+    """The picture; raises `ModelError` when the network's vectors have another number of bins than its pixels ask."""
+    height, width = picture.shape[2:]
+    with torch.no_grad():
+        bins = tuple(vectors.shape[2] for vectors in network(picture))
+    if bins != (round(width * split_ratio), round(height * split_ratio)):
+        raise ModelError(
+            f"{file}: the network gives {bins} bins for {width}x{height} pixels, not {split_ratio} for each"
+        )
+    return picture
+
+
 def _trace(network: _LastStage, picture: Tensor, metadata: Metadata, *, fold: bool) -> Any:
     """The network as an ONNX graph; `fold` puts batch norms into the convolutions, which then lose their names."""
-    names = sorted(metadata.outputs, key=lambda name: metadata.outputs[name] != "heatmaps")  # as the network gives them
+    names = sorted(metadata.outputs, key=lambda name: metadata.outputs[name] not in FIRST)
+    axes = {0: "batch"} | ({} if isinstance(metadata.maps, SimccSettings) else {2: "height", 3: "width"})
     mode = torch.onnx.TrainingMode
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -91,7 +109,7 @@ def _trace(network: _LastStage, picture: Tensor, metadata: Metadata, *, fold: bo
             f"{folder}/model.onnx",
             input_names=[metadata.input.name],
             output_names=names,
-            dynamic_axes={name: {0: "batch", 2: "height", 3: "width"} for name in [metadata.input.name, *names]},
+            dynamic_axes=dict.fromkeys([metadata.input.name, *names], axes),
             opset_version=OPSET,
             # Batch norms stay, and every tensor keeps its name, so that training can go on from a model file; the
             # runtime folds them into the convolutions when it loads the file. Not in 16 bit, where their variances

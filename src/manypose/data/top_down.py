@@ -1,4 +1,4 @@
-"""Training samples for top-down networks: one person's surroundings, the heatmaps of his joints and their weights."""
+"""Training samples for top-down networks: one person's surroundings, the targets of his joints and their weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from manypose import geometry
 from manypose.codecs.heatmaps import HeatmapCodec
+from manypose.codecs.simcc import SimccCodec
 from manypose.data.augment import ColourChanges, change_colours
 from manypose.data.pictures import LabelledPicture
 from manypose.data.samples import NumberedSamples, to_planes
@@ -56,7 +57,8 @@ class TopDownSamples(NumberedSamples):
     """One sample for each labelled person of the pictures in an epoch; see `NumberedSamples`.
 
     A sample holds `picture` (3, h, w) uint8 RGB of the network's input `size` (w, h), black outside of the photo,
-    `heatmaps` (K, h', w') float32 and `weights` (K,) float32, 0 where a joint is not labelled, else 1 or that of
+    `heatmaps` (K, h', w') float32, or of a `SimccCodec` `simcc_x` and `simcc_y` (K, bins), and `weights` (K,) float32,
+    0 where a joint is not labelled, else 1 or that of
     `joint_weights` (by the end of a joint's name). Index i is always the same person; a person whose box has no size
     or who has no joint is left out. Raises `DataError` when nobody is left.
     """
@@ -65,7 +67,7 @@ class TopDownSamples(NumberedSamples):
         self,
         pictures: Sequence[LabelledPicture],
         skeleton: Skeleton,
-        codec: HeatmapCodec,
+        codec: HeatmapCodec | SimccCodec,
         *,
         size: tuple[int, int],
         seed: int,
@@ -100,12 +102,12 @@ class TopDownSamples(NumberedSamples):
         if mirror:
             matrix = geometry.compose_affines(self._mirror(), matrix)
         moved = geometry.transform_points(joints, matrix)[self.skeleton.flip if mirror else slice(None)]
-        heatmaps, weights = self.codec.encode(moved[None], self.size)
+        targets, weights = _encode(self.codec, moved[None], self.size)
         picture = np.asarray(cv2.warpAffine(photo, matrix, self.size, flags=cv2.INTER_LINEAR), np.uint8)
         picture = change_colours(picture, self.augmentation, random)
         return {
             "picture": torch.from_numpy(to_planes(picture)),
-            "heatmaps": torch.from_numpy(heatmaps[0]),
+            **{name: torch.from_numpy(values[0]) for name, values in targets.items()},
             "weights": torch.from_numpy(weights[0] * self.joint_weights),
         }
 
@@ -126,6 +128,17 @@ class TopDownSamples(NumberedSamples):
         return np.array([[-1, 0, self.size[0] - (1 if self.codec.udp else 0)], [0, 1, 0]], np.float64)
 
 
+def _encode(
+    codec: HeatmapCodec | SimccCodec, keypoints: Array, size: tuple[int, int]
+) -> tuple[dict[str, Array], Array]:
+    """Targets by name and the joints' weights."""
+    if isinstance(codec, SimccCodec):
+        simcc_x, simcc_y, weights = codec.encode(keypoints, size)
+        return {"simcc_x": simcc_x, "simcc_y": simcc_y}, weights
+    heatmaps, weights = codec.encode(keypoints, size)
+    return {"heatmaps": heatmaps}, weights
+
+
 def _usable(picture: LabelledPicture) -> list[int]:
     sizes = picture.boxes[:, 2:] - picture.boxes[:, :2]
     sound = np.isfinite(sizes).all(axis=1) & (sizes > 0).all(axis=1)
@@ -138,7 +151,7 @@ def draw_affine(
     skeleton: Skeleton,
     size: tuple[int, int],
     settings: TopDownAugmentation,
-    codec: HeatmapCodec,
+    codec: HeatmapCodec | SimccCodec,
     random: Random,
 ) -> NDArray[np.float64]:
     """Affine (2, 3) from the photo to a crop of `size` (w, h) around a person's box, or around half of him.

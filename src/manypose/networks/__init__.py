@@ -18,14 +18,15 @@ from manypose.networks import (
     mobilenet_paf,
     pose_resnet,
     resnet_paf,
+    simcc,
     vgg_paf,
 )
 from manypose.networks.entry import Entry
-from manypose.networks.maps import Maps
+from manypose.networks.maps import Maps, Vectors
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
-__all__ = ["ENTRIES", "Entry", "Maps", "build"]
+__all__ = ["ENTRIES", "Entry", "Maps", "Vectors", "build"]
 
 ENTRIES: dict[str, Entry] = (
     ladder_paf.ENTRIES
@@ -37,6 +38,7 @@ ENTRIES: dict[str, Entry] = (
     | hrnet.ENTRIES
     | lpn.ENTRIES
     | pose_resnet.ENTRIES
+    | simcc.ENTRIES
 )
 
 

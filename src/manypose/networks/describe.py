@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from manypose.errors import ModelError
-from manypose.networks import ENTRIES, Maps, build
+from manypose.networks import ENTRIES, Maps, Vectors, build
 from manypose.networks.count import count_multiply_adds, count_parameters, multiply_adds_of
 
 PICTURE = "picture"
@@ -367,7 +367,7 @@ def _blocks(run: _Run, grouping: dict[str, tuple[str, str]]) -> tuple[Block, ...
 
 def _results(run: _Run, grouping: dict[str, tuple[str, str]]) -> Iterator[Result]:
     last = _last(run.output)
-    names = Maps._fields if isinstance(last, Maps) else ("heatmaps",)
+    names = last._fields if isinstance(last, Maps | Vectors) else ("heatmaps",)
     for name, tensor in zip(names, _tensors(last), strict=False):
         sources = run.sources_of(tensor)
         inputs = dict.fromkeys(grouping[layer][0] for layer in grouping if layer in sources)
@@ -376,7 +376,7 @@ def _results(run: _Run, grouping: dict[str, tuple[str, str]]) -> Iterator[Result
 
 def _last(output: Any) -> Any:
     """The result: of a tuple of stages the last one."""
-    return output[-1] if isinstance(output, list | tuple) and not isinstance(output, Maps) else output
+    return output[-1] if isinstance(output, list | tuple) and not isinstance(output, Maps | Vectors) else output
 
 
 def kinds_of(block: Block) -> Counter[tuple[str, tuple[int, int] | None]]:

@@ -1,4 +1,4 @@
-"""What the bottom-up networks give: heatmaps of the joints and part affinity fields of the limbs."""
+"""What networks give beside plain heatmaps: heatmaps with part affinity fields, or SimCC's vectors."""
 
 from __future__ import annotations
 
@@ -16,3 +16,13 @@ class Maps(NamedTuple):
 
     heatmaps: Tensor
     fields: Tensor
+
+
+class Vectors(NamedTuple):
+    """SimCC's vectors of B crops (see `codecs.simcc`), in the order of the skeleton's joints.
+
+    `simcc_x` (B, K, W * split_ratio) and `simcc_y` (B, K, H * split_ratio) for crops of W x H pixels.
+    """
+
+    simcc_x: Tensor
+    simcc_y: Tensor

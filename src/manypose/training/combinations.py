@@ -10,7 +10,7 @@ from manypose.data.datasets import KINDS
 from manypose.errors import ModelError
 from manypose.training.losses import LOSSES
 from manypose.training.recipe import Recipe
-from manypose.training.task import stride_of
+from manypose.training.task import split_ratio_of, stride_of
 
 Fault = tuple[tuple[str | int, ...], str]
 
@@ -29,6 +29,7 @@ OF_CROPS = (
     "decoding",
     "udp",
 )
+OF_HEATMAPS = ("drawing", "decoding", "udp", "stride", "teacher")  # what SimCC's vectors have no part in
 
 
 def find_faults(recipe: Recipe) -> list[Fault]:
@@ -96,20 +97,40 @@ def _network_faults(recipe: Recipe) -> Iterator[Fault]:
     for key in OF_CROPS if bottom_up else OF_BOTTOM_UP:
         if getattr(recipe, key) != Recipe.model_fields[key].default:
             yield (key,), f"has no effect on {recipe.network}, a {entry.task} network"
-    for key in ("joints", "fields", "width"):
+    if entry.vectors:
+        yield from _vector_faults(recipe)
+    for key in ("joints", "fields", "width", "input_width", "input_height"):
         if key in recipe.network_options:
-            where = "width" if key == "width" else "skeleton"
+            where = {"joints": "skeleton", "fields": "skeleton", "width": "width"}.get(key, "size")
             yield ("network_options", key), f"comes from the setting `{where}`: leave it out here"
             return
     if not bottom_up and recipe.data[0].server:
         yield ("data", 0, "server"), f"servers make samples of bottom-up networks alone, {recipe.network} is none"
     if bottom_up and recipe.crop_size[0] != recipe.crop_size[1]:
         yield ("size",), "a bottom-up network is trained on squares: give one number"
-    if recipe.loss is not None and (recipe.loss not in LOSSES or not LOSSES[recipe.loss].fits(bottom_up=bottom_up)):
-        fitting = [name for name, loss in LOSSES.items() if loss.fits(bottom_up=bottom_up)]
-        yield ("loss",), f"{recipe.loss!r} is no loss of a {entry.task} network: {', '.join(fitting)}"
+    if recipe.loss is not None and (recipe.loss not in LOSSES or entry.kind not in LOSSES[recipe.loss].kinds):
+        fitting = [name for name, loss in LOSSES.items() if entry.kind in loss.kinds]
+        yield (
+            ("loss",),
+            f"{recipe.loss!r} is no loss of a {'SimCC' if entry.vectors else entry.task} network: {', '.join(fitting)}",
+        )
+    yield from _shape_faults(recipe, vectors=entry.vectors)
+
+
+def _vector_faults(recipe: Recipe) -> Iterator[Fault]:
+    for key in OF_HEATMAPS:
+        if getattr(recipe, key) != Recipe.model_fields[key].default:
+            yield (
+                (key,),
+                f"has no effect on {recipe.network}, which gives SimCC's vectors, no heatmaps: leave it out",
+            )
+    if recipe.sigma is not None and recipe.loss == "simcc-smooth":
+        yield ("sigma",), "has no effect with loss=simcc-smooth, whose targets are no Gaussians"
+
+
+def _shape_faults(recipe: Recipe, *, vectors: bool) -> Iterator[Fault]:
     try:
-        stride = stride_of(recipe)
+        stride = recipe.stride if vectors and split_ratio_of(recipe) else stride_of(recipe)
     except ModelError as error:
         key = "network_options" if recipe.network_options else "width" if recipe.width != 1 else "network"
         yield (key,), str(error)

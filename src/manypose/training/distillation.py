@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from manypose.codecs.heatmaps import HeatmapCodec
+from manypose.codecs.simcc import SimccCodec
 from manypose.codecs.targets import RULES
 from manypose.errors import ModelError, RecipeError
 from manypose.metadata import FieldSettings, HeatmapSettings
@@ -55,6 +56,8 @@ class Teacher:
     def _check(self, model: Model) -> None:
         """Raise `RecipeError` where cells of its maps are not cells of ours."""
         maps, codec = model.metadata.maps, self.task.codec
+        if isinstance(codec, SimccCodec):
+            raise RecipeError(f"teacher: {self.task.recipe.network} gives no maps that another model's are like")
         wanted = FieldSettings if self.task.is_bottom_up else HeatmapSettings
         if not isinstance(maps, wanted) or maps.stride != codec.stride:
             raise RecipeError(

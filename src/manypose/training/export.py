@@ -14,13 +14,15 @@ from torch import nn
 from manypose import __version__, networks
 from manypose.codecs.fields import FieldsCodec
 from manypose.codecs.grouping import DecoderSettings
+from manypose.codecs.simcc import SimccCodec
 from manypose.codecs.targets import RULES
 from manypose.convert.checkpoint import load_checkpoint
 from manypose.convert.export import export_onnx
 from manypose.convert.program import model_metadata
 from manypose.errors import ModelError, OutputError, describe_faults
-from manypose.metadata import HeatmapSettings, crop_sigma
+from manypose.metadata import HeatmapSettings, SimccSettings, crop_sigma
 from manypose.model import FieldSettings, InputSettings, Metadata
+from manypose.networks.entry import Kind
 from manypose.skeleton import skeleton_names
 from manypose.training.module import load_task
 from manypose.training.recipe_file import read_recipe
@@ -30,6 +32,11 @@ SUFFIXES = {
     ".ckpt": "a checkpoint of `manypose train`",
     ".safetensors": "one of `manypose convert`",
     ".yaml": "a recipe for its untrained network",
+}
+OUTPUTS: dict[Kind, tuple[str, ...]] = {
+    "bottom-up": ("heatmaps", "fields"),
+    "crops": ("heatmaps",),
+    "simcc": ("simcc_x", "simcc_y"),
 }
 _KINDS = ", ".join(f"{suffix} ({what})" for suffix, what in SUFFIXES.items())
 
@@ -119,7 +126,7 @@ def _trained(source: Path, file: Path, options: ExportOptions) -> tuple[nn.Modul
         "task": kind,
         "skeleton": own,
         "input": _input(task, options),
-        "outputs": {name: name for name in (("heatmaps", "fields") if task.is_bottom_up else ("heatmaps",))},
+        "outputs": {name: name for name in OUTPUTS[task.kind]},
         "maps": _maps(task),
         "licence": "Apache-2.0" if options.licence is None else options.licence,
         "origin": {"recipe": task.recipe.model_dump(mode="json", exclude={"root", "out", "init", "resume"})},
@@ -133,7 +140,7 @@ def _input(task: Task, options: ExportOptions) -> InputSettings:
     return task.input.model_copy(update={"long_side": options.long_side})
 
 
-def _maps(task: Task) -> FieldSettings | HeatmapSettings:
+def _maps(task: Task) -> FieldSettings | HeatmapSettings | SimccSettings:
     codec = task.codec
     if isinstance(codec, FieldsCodec):
         return FieldSettings(
@@ -143,6 +150,8 @@ def _maps(task: Task) -> FieldSettings | HeatmapSettings:
             field_offset=RULES[task.recipe.target_rules].offset,
             decoder=dataclasses.asdict(DecoderSettings()),
         )
+    if isinstance(codec, SimccCodec):
+        return SimccSettings(split_ratio=codec.split_ratio, score=codec.score)
     settings = {key: getattr(codec, key) for key in HeatmapSettings.model_fields if hasattr(codec, key)}
     return HeatmapSettings(**settings)
 

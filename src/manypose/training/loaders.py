@@ -174,6 +174,7 @@ def make_served_loader(task: Task) -> DataLoader[Any]:
 
 def _sample_shapes(task: Task) -> dict[str, tuple[int, ...]]:
     width, height = task.recipe.crop_size
+    assert isinstance(task.codec, FieldsCodec)  # servers make no others
     grid = (height // task.codec.stride, width // task.codec.stride)
     heatmaps, fields = len(task.skeleton) + 1, 2 * len(task.skeleton.fields)
     channels = {"heatmaps": heatmaps, "fields": fields, "weights": heatmaps + fields}

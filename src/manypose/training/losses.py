@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from manypose.networks.entry import Kind
 from manypose.networks.maps import Maps
 
 if TYPE_CHECKING:  # the recipe's checks read this module
@@ -28,7 +29,6 @@ SCALE = 100.0  # keeps the figures readable; nothing else depends on it
 
 Stages = Sequence[Tensor]
 Batch = Mapping[str, Tensor]
-Kind = Literal["bottom-up", "crops", "simcc"]
 Error = Callable[[Tensor, Tensor, Tensor], Tensor]  # of a prediction, its target and the cells' weights
 
 
@@ -51,14 +51,13 @@ class Loss:
     description: str
     source: str
 
-    def fits(self, *, bottom_up: bool) -> bool:
-        """Whether networks that give heatmaps of whole pictures (or, if not `bottom_up`, of crops) can be trained."""
-        return ("bottom-up" if bottom_up else "crops") in self.kinds
+
+DEFAULTS: dict[Kind, str] = {"bottom-up": "focused", "crops": "joint-mse", "simcc": "simcc"}
 
 
 def make_loss(recipe: Recipe, task: Task) -> Callable[[tuple[Stages, Stages], Batch], dict[str, Tensor]]:
-    """The recipe's loss, "focused" or for crops "joint-mse" where it names none, of (heatmaps, fields) and a batch."""
-    function = LOSSES[recipe.loss or ("focused" if task.is_bottom_up else "joint-mse")].function
+    """The recipe's loss, that of `DEFAULTS` where it names none, of (heatmaps, fields) and a batch."""
+    function = LOSSES[recipe.loss or DEFAULTS[task.kind]].function
     return lambda stages, batch: function(*stages, batch)
 
 
@@ -173,7 +172,7 @@ def simcc_loss(
 
 
 def smoothed_simcc_loss(x_stages: Stages, y_stages: Stages, batch: Batch) -> dict[str, Tensor]:
-    """`simcc_loss` for targets that are shares (`SimccCodec.encode(..., smoothing=0.1)`), both without sharpening."""
+    """`simcc_loss` for targets that are shares (`SimccCodec(smoothing=0.1)`), both without sharpening."""
     return simcc_loss(x_stages, y_stages, batch, sharpness=1.0, target_sharpness=None)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from manypose.networks.body25 import Body25
-from manypose.networks.maps import Maps
+from manypose.networks.maps import Maps, Vectors
 from manypose.skeleton import skeleton_from_dict
 from manypose.training.distillation import Teacher
 from manypose.training.losses import make_loss
@@ -22,7 +22,10 @@ from manypose.training.task import Task, make_task
 from manypose.training.validation import Validation
 
 Stages = tuple[Sequence[Tensor], Sequence[Tensor]]
-"""Heatmaps of each stage and fields of each stage, the result last; crops have no fields."""
+"""Heatmaps of each stage and fields of each stage, the result last; crops have no fields.
+
+Of SimCC they are the vectors along x and those along y.
+"""
 
 
 class Training(lightning.LightningModule):
@@ -109,6 +112,8 @@ def stages_of(network: nn.Module, pictures: Tensor) -> Stages:
     outputs = network(pictures)
     if isinstance(outputs, Tensor):
         return [outputs], []
+    if isinstance(outputs, Vectors):
+        return [outputs.simcc_x], [outputs.simcc_y]
     if isinstance(outputs[0], Maps):
         return [maps.heatmaps for maps in outputs], [maps.fields for maps in outputs]
     return list(outputs), []

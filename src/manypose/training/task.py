@@ -13,13 +13,17 @@ from torch import Tensor, nn
 from manypose import networks
 from manypose.codecs.fields import FieldsCodec
 from manypose.codecs.heatmaps import Decoding, Drawing, HeatmapCodec
+from manypose.codecs.simcc import SimccCodec
 from manypose.data.datasets import dataset_skeleton
 from manypose.errors import RecipeError
 from manypose.metadata import IMAGENET_MEAN, IMAGENET_SCALE, InputSettings, crop_sigma
+from manypose.networks.entry import Kind
+from manypose.networks.simcc import MULTIPLE, VectorHead
 from manypose.skeleton import Skeleton, load_skeleton, read_skeleton
 from manypose.training.recipe import Recipe
 
 FIELDS_SIGMA = 7.0  # pixels; CMU's, on a picture of 368
+SMOOTHING = 0.1  # of the loss simcc-smooth: the share of all bins but the right one
 SMALL = 0.05  # width of a network that shows the size of its maps; the least number of channels
 # What the decoder adds to the nearest cell belongs to how the targets were drawn; see `HeatmapCodec`.
 DECODINGS: dict[Drawing, Decoding] = {"rounded": "quarter", "window": "udp-dark", "exact": "dark"}
@@ -31,7 +35,12 @@ class Task:
 
     recipe: Recipe
     skeleton: Skeleton
-    codec: FieldsCodec | HeatmapCodec
+    codec: FieldsCodec | HeatmapCodec | SimccCodec
+
+    @property
+    def kind(self) -> Kind:
+        """What the network gives."""
+        return networks.ENTRIES[self.recipe.network].kind
 
     @property
     def is_bottom_up(self) -> bool:
@@ -75,7 +84,6 @@ def make_task(recipe: Recipe, skeleton: Skeleton | None = None) -> Task:
     joints that there are not.
     """
     chosen = skeleton or _find_skeleton(recipe)
-    stride = stride_of(recipe)
     kind = networks.ENTRIES[recipe.network].task
     if kind == "bottom-up":
         if not chosen.fields:  # of somebody's own joints: the limbs are what people are put together by
@@ -85,11 +93,14 @@ def make_task(recipe: Recipe, skeleton: Skeleton | None = None) -> Task:
                 f"skeleton: {chosen.name!r} has no limbs, by which {recipe.network} puts joints together; add some "
                 "(`skeleton` in the category of the JSON file, or a skeleton's YAML file), or train a top-down network"
             )
-        sigma = recipe.sigma or FIELDS_SIGMA
+        sigma, stride = recipe.sigma or FIELDS_SIGMA, stride_of(recipe)
         return Task(recipe, chosen, FieldsCodec(chosen, stride=stride, sigma=sigma, limb_width=recipe.limb_width))
     unknown = sorted(set(recipe.joint_weights) - set(chosen.joints))
     if unknown:
         raise RecipeError(f"joint_weights: there is no joint {unknown[0]!r}; there are {', '.join(chosen.joints)}")
+    if networks.ENTRIES[recipe.network].vectors:
+        return Task(recipe, chosen, _simcc_codec(recipe))
+    stride = stride_of(recipe)
     is_convolutional_machine = kind in ("face", "hand")  # CMU's: maps at the centres of cells, and a background
     sigma = FIELDS_SIGMA / stride if is_convolutional_machine else crop_sigma(recipe.crop_size)
     codec = HeatmapCodec(
@@ -104,6 +115,12 @@ def make_task(recipe: Recipe, skeleton: Skeleton | None = None) -> Task:
     return Task(recipe, chosen, codec)
 
 
+def _simcc_codec(recipe: Recipe) -> SimccCodec:
+    ratio = split_ratio_of(recipe)
+    smoothing = SMOOTHING if recipe.loss == "simcc-smooth" else None
+    return SimccCodec(ratio, sigma=recipe.sigma * ratio if recipe.sigma else None, smoothing=smoothing)
+
+
 def _find_skeleton(recipe: Recipe) -> Skeleton:
     if recipe.skeleton.endswith((".yaml", ".yml")):
         return read_skeleton(recipe.root / recipe.skeleton)
@@ -116,7 +133,10 @@ def _find_skeleton(recipe: Recipe) -> Skeleton:
 
 def network_options(recipe: Recipe) -> dict[str, Any]:
     """The options that the recipe gives its network, beside the numbers of channels."""
-    return {"width": recipe.width, **recipe.network_options}
+    options = {"width": recipe.width, **recipe.network_options}
+    if networks.ENTRIES[recipe.network].vectors:
+        options |= dict(zip(("input_width", "input_height"), recipe.crop_size, strict=True))
+    return options
 
 
 def stride_of(recipe: Recipe) -> int:
@@ -125,6 +145,16 @@ def stride_of(recipe: Recipe) -> int:
     Raises `ModelError` for options that the network does not take, ValueError for a size that does not fit it.
     """
     return _stride(recipe.network, tuple(sorted(network_options(recipe).items())), recipe.crop_size)
+
+
+def split_ratio_of(recipe: Recipe) -> float:
+    """Bins of the vectors of a network of SimCC for one pixel of its input; raises as `stride_of`."""
+    if any(side % MULTIPLE for side in recipe.crop_size):
+        raise ValueError(_misfit(recipe.network, recipe.crop_size))
+    network = _small_network(recipe.network, tuple(sorted(network_options(recipe).items())))
+    head = network.vectors
+    assert isinstance(head, VectorHead)
+    return head.split_ratio
 
 
 @functools.lru_cache(maxsize=256)

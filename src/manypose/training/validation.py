@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from manypose import geometry
 from manypose.codecs.fields import FieldsCodec
+from manypose.codecs.simcc import SimccCodec
 from manypose.codecs.targets import RULES, encode_targets
 from manypose.data.augment import warp_labels
 from manypose.data.datasets import picture_key
@@ -204,13 +205,17 @@ def names_of(validation: Validation) -> str:
 
 
 def decode(task: Task, heatmaps: Array, fields: Array | None = None) -> list[People]:
-    """The people in the last maps (B, ...) of a network, in pixels of its input."""
+    """The people in the last maps (B, ...) of a network, or in SimCC's vectors, in pixels of its input."""
     size = task.recipe.crop_size
     if isinstance(task.codec, FieldsCodec):
         assert fields is not None
         codec = dataclasses.replace(task.codec, field_offset=RULES[task.recipe.target_rules].offset)
         return [codec.decode(*maps, image_size=size) for maps in zip(heatmaps, fields, strict=True)]
-    keypoints, scores = task.codec.decode(heatmaps)
+    if isinstance(task.codec, SimccCodec):
+        assert fields is not None  # the vectors along y
+        keypoints, scores = task.codec.decode(heatmaps, fields)
+    else:
+        keypoints, scores = task.codec.decode(heatmaps)
     return [
         People.build(joints[None], certainty[None], skeleton=task.skeleton, image_size=size)
         for joints, certainty in zip(keypoints, scores, strict=True)

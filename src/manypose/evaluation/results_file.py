@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from manypose.errors import FormatError
 from manypose.evaluation.truth import Truth
-from manypose.evaluation.truth_rows import LARGEST_FILE, WHOLE_BODY_PARTS, is_finite
+from manypose.evaluation.truth_rows import LARGEST_FILE, WHOLE_BODY_PARTS, is_finite, parse_file
 
 Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
@@ -65,14 +64,7 @@ def read_results(
 def load_rows(file: Path | str, *, max_bytes: int = LARGEST_FILE) -> list[dict[str, Any]]:
     """The list in a file, its rows unchecked; raises `FormatError` for a file that holds none, or is too large."""
     path = Path(file)
-    try:
-        if path.stat().st_size > max_bytes:
-            raise FormatError(f"{path}: is larger than {max_bytes} bytes; pass a higher max_bytes if you trust it")
-        rows = json.loads(path.read_bytes())
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: not a JSON file: {error}") from None
+    rows = parse_file(path, max_bytes, raises=FormatError)
     if not isinstance(rows, list):
         raise FormatError(f"{path}: holds a {type(rows).__name__}, expected a list of rows of COCO's results format")
     return rows

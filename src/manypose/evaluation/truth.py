@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,9 @@ from manypose.evaluation.truth_rows import (
     LARGEST_FILE,
     check_annotations,
     check_images,
-    check_limit,
     complete_rows,
     detect_kind,
+    parse_file,
     rows_of_pictures,
 )
 from manypose.skeleton import Skeleton, load_skeleton, skeleton_names, skeleton_of_joints
@@ -199,13 +198,7 @@ def _starts_as_object(file: Path) -> bool:
 
 
 def _load(path: Path, max_bytes: int) -> Mapping[str, Any]:
-    check_limit(path, max_bytes)
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not a JSON file: {error}") from None
+    data = parse_file(path, max_bytes)
     if not isinstance(data, dict):
         raise DataError(f"{path}: holds a {type(data).__name__}, expected a COCO-style keypoint file")
     return data

@@ -5,6 +5,7 @@ Nothing here is guessed: a row that cannot be measured against is named, with wh
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from manypose.errors import DataError
+from manypose.errors import DataError, ManyposeError
 
 if TYPE_CHECKING:
     from manypose.data.pictures import LabelledPicture
@@ -34,14 +35,16 @@ _NUMBERS = (int, float, np.integer, np.floating)
 HALF_PIXEL = 0.5  # boxes of files lie along the edges of pixels, ours run through their middles
 
 
-def check_limit(path: Path, max_bytes: int) -> None:
-    """Raises `DataError` for a file that is missing, or larger than may be parsed."""
+def parse_file(path: Path, max_bytes: int, *, raises: type[ManyposeError] = DataError) -> Any:
+    """The content of a JSON file; `raises` for one that is missing, no JSON, or over `max_bytes` (then unread)."""
     try:
-        size = path.stat().st_size
+        if path.stat().st_size > max_bytes:
+            raise raises(f"{path}: is larger than {max_bytes} bytes; pass a higher max_bytes if you trust it")
+        return json.loads(path.read_bytes())
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    if size > max_bytes:
-        raise DataError(f"{path}: is larger than {max_bytes} bytes; pass a higher max_bytes if you trust it")
+        raise raises(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise raises(f"{path}: not a JSON file: {error}") from None
 
 
 def detect_kind(data: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ All of it happens in pixels of the network's input: a similarity keeps OKS what 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -172,6 +173,11 @@ class Validation:
             if len(self.examples) < self.task.recipe.example_pictures:
                 self.examples.append((batch["picture"][n].cpu().numpy().transpose(1, 2, 0), people))
 
+    @functools.cached_property
+    def truth(self) -> dict[str, Any]:
+        """The labels of all samples, made once: every validation compares with the same."""
+        return truth_of(self.task.skeleton, self.samples)
+
     def finish(self, trainer: Any) -> dict[str, float]:
         """The figures over all processes, the same on each: `loss`, and AP as `metric`; begins anew."""
         gathered: list[Any] = [(self.rows, self.losses)]
@@ -185,7 +191,7 @@ class Validation:
         self.rows, self.losses = {}, {}
         count = sum(number for _, number in losses)
         mean = sum(value * number for value, number in losses) / max(1, count)
-        metric = 0.0 if trainer.sanity_checking else average_precision(self.task.skeleton, self.samples, rows)
+        metric = 0.0 if trainer.sanity_checking else average_precision(self.task.skeleton, self.truth, rows)
         return {"loss": mean, "metric": metric}
 
 
@@ -222,11 +228,8 @@ def decode(task: Task, heatmaps: Array, fields: Array | None = None) -> list[Peo
     ]
 
 
-def average_precision(
-    skeleton: Skeleton, samples: WholePictures | WholePeople, rows: Sequence[dict[str, Any]]
-) -> float:
-    """AP of COCO of result rows whose image_id are the indices of the samples; 0 without any people to find."""
-    content = truth_of(skeleton, samples)
+def average_precision(skeleton: Skeleton, content: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float:
+    """AP of COCO of result rows beside the content of a COCO file (`truth_of`); 0 without any people to find."""
     if not any(row["num_keypoints"] for row in content["annotations"]):
         return 0.0
     sigmas = skeleton.sigmas or (UNKNOWN_SIGMA,) * len(skeleton)
